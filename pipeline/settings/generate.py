@@ -24,13 +24,19 @@ class FuseSettings(Section):
 
     schedule: Literal["smooth", "linear", "swap"] = Field(
         "smooth",
-        description="Curve of the high parent's share over the layers: smooth (logistic), linear or swap (hard switch).",
+        description=(
+            "Curve of the high parent's share over the layers: smooth (logistic), linear or swap (hard "
+            "switch)."
+        ),
     )
     mid: float = Field(
         1.5,
         ge=-2,
         le=10,
-        description="Position where both parents give half: 0 = 4x4 layers, 1 = 8x8, ... Lower takes more style, less source.",
+        description=(
+            "Position where both parents give half: 0 = 4x4 layers, 1 = 8x8, ... Lower takes more style, "
+            "less source."
+        ),
     )
     width: float = Field(
         0.5,
@@ -40,11 +46,17 @@ class FuseSettings(Section):
     )
     low: Literal["source", "transferred"] = Field(
         "source",
-        description="Parent of the low resolutions (pose, shape); transferred gives Toonify's direction: style shapes, photo texture.",
+        description=(
+            "Parent of the low resolutions (pose, shape); transferred gives Toonify's direction: style "
+            "shapes, photo texture."
+        ),
     )
     mapping: Literal["source", "transferred"] = Field(
         "source",
-        description="Parent of the mapping network and w_avg; the other parent's layers are re-based onto its latent space.",
+        description=(
+            "Parent of the mapping network and w_avg; the other parent's layers are re-based onto its "
+            "latent space."
+        ),
     )
     torgb_mid: float | None = Field(
         None,
@@ -54,11 +66,17 @@ class FuseSettings(Section):
     )
     per_resolution: dict[int, float] = Field(
         default_factory=dict,
-        description="Fixed shares of the high parent at single resolutions, e.g. {64: 1.0}; only high ones = colour edits only.",
+        description=(
+            "Fixed shares of the high parent at single resolutions, e.g. {64: 1.0}; only high ones = "
+            "colour edits only."
+        ),
     )
     parent_b: str = Field(
         "",
-        description="The other parent: empty = the source, else a model file, e.g. models/other/transferred.safetensors.",
+        description=(
+            "The other parent: empty = the source, else a model file, e.g. "
+            "models/other/transferred.safetensors."
+        ),
     )
 
     @field_validator("per_resolution")
@@ -77,7 +95,10 @@ class Direction(Section):
 
     method: Literal["pca", "sefa", "attribute"] = Field(
         "pca",
-        description="pca over sampled w, sefa (eigenvectors of the affine weights), or attribute (regression on a measured one).",
+        description=(
+            "pca over sampled w, sefa (eigenvectors of the affine weights), or attribute (regression on "
+            "a measured one)."
+        ),
     )
     component: int = Field(0, ge=0, description="Which component (pca, sefa), strongest first.")
     attribute: Literal["", "mouth_open", "brightness", "red", "saturation", "sharpness"] = Field(
@@ -106,7 +127,9 @@ class GenerateSettings(Section):
         default_factory=lambda: [0.75],
         min_length=1,
         max_length=18,
-        description="Truncation psi: one value, or one per w layer (10 at 64 px); lower is cleaner and less varied.",
+        description=(
+            "Truncation psi: one value, or one per w layer (10 at 64 px); lower is cleaner and less varied."
+        ),
     )
     attempts: float = Field(
         3.0, ge=1, le=100, description="Candidates drawn per wanted sample before a shard gives up."
@@ -123,7 +146,9 @@ class GenerateSettings(Section):
     duplicate_distance: float = Field(
         0.12,
         ge=0,
-        description="Samples nearer than this in w (1 = two random samples) are duplicates, the later one is dropped.",
+        description=(
+            "Samples nearer than this in w (1 = two random samples) are duplicates, the later one is dropped."
+        ),
     )
     invert_space: Literal["w", "w+"] = Field(
         "w+", description="Latent space of inversion: w is safer, w+ nearer the person."

@@ -2,12 +2,13 @@
 
 Positions run from 0 (the 4x4 layers) in half steps, two per resolution, to log2(resolution) - 2:
 
-    b4.const, b4.conv1, b4.torgb  0.0      b8.conv0  0.5      b8.conv1, b8.torgb  1.0      ...      b64.conv1, b64.torgb  4.0
+    b4.const, b4.conv1, b4.torgb  0.0      b8.conv0  0.5      b8.conv1, b8.torgb  1.0      ...
+    b64.conv1, b64.torgb  4.0
 
-A schedule says how much of the *high* parent a layer gets at its position; the *low* parent gives the rest, so it keeps
-the low resolutions: pose, expression, where things are. Pinkney & Adler 2020 (arXiv:2010.05334) for the idea, whose
-published code switches two positions late, never blends 4x4 and leaves the mapping to one parent by accident: here all
-three are spelled out.
+A schedule says how much of the *high* parent a layer gets at its position; the *low* parent gives the rest,
+so it keeps the low resolutions: pose, expression, where things are. The idea is Pinkney & Adler's
+(arXiv:2010.05334), whose published code switches two positions late, never blends 4x4 and leaves the mapping to
+one parent by accident: here all three are spelled out.
 """
 
 import re
@@ -31,7 +32,8 @@ class Schedule:
     """Share of the high parent as a function of the position.
 
     kind: smooth = logistic, linear = straight ramp, swap = a hard switch.
-    mid: position where both parents give half. width: smooth, the logistic's scale; linear, half the ramp; swap ignores it.
+    mid: position where both parents give half. width: smooth, the logistic's scale; linear, half the ramp;
+    swap ignores it.
     per_resolution: shares that replace the curve at single resolutions, e.g. {32: 1.0, 64: 1.0}.
     """
 
@@ -64,8 +66,8 @@ def layer_position(name: str) -> tuple[int, str, float] | None:
 def blend(parents: Sequence[State], shares: Callable[[str], Sequence[float]]) -> dict[str, Tensor]:
     """Weighted sum of equally shaped states; `shares(name)` gives one weight per parent, summing to 1.
 
-    Fixed noise images and filters are not weights: averaging two noise images would only weaken them, so buffers come
-    from the first parent. Raises ModelFileError when the parents' layers differ.
+    Fixed noise images and filters are not weights: averaging two noise images would only weaken them, so
+    buffers come from the first parent. Raises ModelFileError when the parents' layers differ.
     """
     check_same_layers(parents)
     out: dict[str, Tensor] = {}
@@ -105,9 +107,10 @@ def fuse(
 
     source, transferred: states with official names (mapping.*, synthesis.*), float, equal shapes.
     low: which parent gives the low resolutions; the other is the schedule's high parent.
-    mapping: which parent gives the mapping network and w_avg. It is never averaged: an average of two networks' weights
-        is neither's w. Where the other parent's mapping differs, its affine layers are re-based onto this one's w
-        (`rebase_affines`), so both parents answer to the same latent.
+    mapping: which parent gives the mapping network and w_avg. It is never averaged: an average of two
+    networks' weights
+        is neither's w. Where the other parent's mapping differs, its affine layers are re-based onto this
+        one's w (`rebase_affines`), so both parents answer to the same latent.
     torgb: an own schedule for the colour layers; None = they follow their resolution.
     align_samples: latents the re-basing is fitted on.
     """
@@ -141,9 +144,10 @@ def rebase_affines(
 ) -> dict[str, Tensor]:
     """`state` with its affine layers changed so that it understands the w of `onto`'s mapping network.
 
-    Fits w_state ~ A w_onto + c by least squares over `samples` latents (both mapping networks fed the same z) and folds
-    A and c into every affine layer: style = W (A w + c) + b. The mapping network becomes `onto`'s. Exact where the two
-    mappings differ by an affine map, which fine-tuning at 1/100 of the rate stays near.
+    Fits w_state ~ A w_onto + c by least squares over `samples` latents (both mapping networks fed the same
+    z) and folds
+    A and c into every affine layer: style = W (A w + c) + b. The mapping network becomes `onto`'s. Exact
+    where the two mappings differ by an affine map, which fine-tuning at 1/100 of the rate stays near.
     """
     generator = torch.Generator().manual_seed(0)
     z = torch.randn(
@@ -166,7 +170,9 @@ def rebase_affines(
 
 
 def map_latents(state: State, z: Tensor) -> Tensor:
-    """The mapping network written out: z [N, z_dim] float64 -> w [N, w_dim] float64, no truncation (recipes.md, 1)."""
+    """The mapping network written out: z [N, z_dim] float64 -> w [N, w_dim] float64, no truncation
+    (recipes.md, 1).
+    """
     x = z * (z.square().mean(dim=1, keepdim=True) + 1e-8).rsqrt()
     for i in range(sum(n.startswith("mapping.fc") and n.endswith(".weight") for n in state)):
         weight, bias = state[f"mapping.fc{i}.weight"].double(), state[f"mapping.fc{i}.bias"].double()
