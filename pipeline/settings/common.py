@@ -20,7 +20,9 @@ class CommonSettings(Section):
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description="auto uses bf16 where the device multiplies it in hardware, else fp32."
     )
-    threads: int = Field(0, ge=0, le=1024, description="CPU threads per process; 0 takes every core the process may use.")
+    threads: int = Field(
+        0, ge=0, le=1024, description="CPU threads per process; 0 takes every core the process may use."
+    )
     checkpoint_nimg: int = Field(
         2000, ge=1, description="Images between two checkpoints of a training stage (what a kill can cost)."
     )

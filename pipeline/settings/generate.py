@@ -25,8 +25,7 @@ class FuseSettings(Section):
     schedule: Literal["smooth", "linear", "swap"] = Field(
         "smooth",
         description=(
-            "Curve of the high parent's share over the layers: smooth (logistic), linear or swap (hard "
-            "switch)."
+            "Curve of the high parent's share over the layers: smooth (logistic), linear or swap (hard switch)."
         ),
     )
     mid: float = Field(
@@ -34,8 +33,7 @@ class FuseSettings(Section):
         ge=-2,
         le=10,
         description=(
-            "Position where both parents give half: 0 = 4x4 layers, 1 = 8x8, ... Lower takes more style, "
-            "less source."
+            "Position where both parents give half: 0 = 4x4 layers, 1 = 8x8, ... Lower takes more style, less source."
         ),
     )
     width: float = Field(
@@ -54,8 +52,7 @@ class FuseSettings(Section):
     mapping: Literal["source", "transferred"] = Field(
         "source",
         description=(
-            "Parent of the mapping network and w_avg; the other parent's layers are re-based onto its "
-            "latent space."
+            "Parent of the mapping network and w_avg; the other parent's layers are re-based onto its latent space."
         ),
     )
     torgb_mid: float | None = Field(
@@ -67,15 +64,13 @@ class FuseSettings(Section):
     per_resolution: dict[int, float] = Field(
         default_factory=dict,
         description=(
-            "Fixed shares of the high parent at single resolutions, e.g. {64: 1.0}; only high ones = "
-            "colour edits only."
+            "Fixed shares of the high parent at single resolutions, e.g. {64: 1.0}; only high ones = colour edits only."
         ),
     )
     parent_b: str = Field(
         "",
         description=(
-            "The other parent: empty = the source, else a model file, e.g. "
-            "models/other/transferred.safetensors."
+            "The other parent: empty = the source, else a model file, e.g. models/other/transferred.safetensors."
         ),
     )
 
@@ -104,9 +99,7 @@ class Direction(Section):
     attribute: Literal["", "mouth_open", "brightness", "red", "saturation", "sharpness"] = Field(
         "", description="What attribute regresses on, measured on the source's samples."
     )
-    layers: list[int] = Field(
-        default_factory=list, description="Indices of the w layers it acts on; empty = all."
-    )
+    layers: list[int] = Field(default_factory=list, description="Indices of the w layers it acts on; empty = all.")
     low: float = Field(-1.0, description="Smallest move, in standard deviations of w along the direction.")
     high: float = Field(1.0, description="Largest move; each sample draws uniformly between the two.")
 
@@ -114,9 +107,7 @@ class Direction(Section):
 class GenerateSettings(Section):
     """Mass production of styled faces from the fused model."""
 
-    sampled: int = Field(
-        800, ge=0, le=10_000_000, description="Styled faces to make by sampling the latent space."
-    )
+    sampled: int = Field(800, ge=0, le=10_000_000, description="Styled faces to make by sampling the latent space.")
     inverted: int = Field(
         200,
         ge=0,
@@ -127,9 +118,7 @@ class GenerateSettings(Section):
         default_factory=lambda: [0.75],
         min_length=1,
         max_length=18,
-        description=(
-            "Truncation psi: one value, or one per w layer (10 at 64 px); lower is cleaner and less varied."
-        ),
+        description=("Truncation psi: one value, or one per w layer (10 at 64 px); lower is cleaner and less varied."),
     )
     attempts: float = Field(
         3.0, ge=1, le=100, description="Candidates drawn per wanted sample before a shard gives up."

@@ -25,9 +25,7 @@ class Stateful(Protocol):
 
 def checkpoint_files(folder: Path) -> list[Path]:
     """Checkpoints in ``folder``, oldest first."""
-    return sorted(
-        path for path in folder.glob("checkpoint_*.pt") if re.fullmatch(r"checkpoint_\d{9}\.pt", path.name)
-    )
+    return sorted(path for path in folder.glob("checkpoint_*.pt") if re.fullmatch(r"checkpoint_\d{9}\.pt", path.name))
 
 
 def save_checkpoint(folder: Path, state: Mapping[str, Stateful], nimg: int, extra: Mapping[str, Any]) -> Path:
@@ -37,9 +35,7 @@ def save_checkpoint(folder: Path, state: Mapping[str, Stateful], nimg: int, extr
     tensors' strides.
     """
     buffer = io.BytesIO()
-    torch.save(
-        {"nimg": nimg, "state": {k: v.state_dict() for k, v in state.items()}, "extra": dict(extra)}, buffer
-    )
+    torch.save({"nimg": nimg, "state": {k: v.state_dict() for k, v in state.items()}, "extra": dict(extra)}, buffer)
     data = buffer.getbuffer()
     path = folder / f"checkpoint_{nimg:09d}.pt"
     write_bytes(path, hashlib.sha256(data).hexdigest().encode() + b"\n" + data)

@@ -78,9 +78,7 @@ def setup(device: str = "auto", precision: str = "auto", threads: int = 0) -> De
     local = int(os.environ.get("LOCAL_RANK", 0))
     has_cuda = torch.cuda.is_available()
     if device == "cuda" and not has_cuda:
-        raise SettingsError(
-            "common.device: 'cuda', but torch finds no usable GPU here; set it to auto or cpu"
-        )
+        raise SettingsError("common.device: 'cuda', but torch finds no usable GPU here; set it to auto or cpu")
     use_cuda = has_cuda and device != "cpu"
     local_world = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
     torch.set_num_threads(threads or max(1, usable_cores() // local_world))

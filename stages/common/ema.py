@@ -21,7 +21,8 @@ class EMA:
     @torch.no_grad()
     def update(self, beta: float) -> None:
         """``ema = beta * ema + (1 - beta) * source`` in one fused pass; ``beta`` in [0, 1]."""
-        mine, theirs = [pair[0] for pair in self._pairs], [pair[1].detach() for pair in self._pairs]
+        mine: list[torch.Tensor] = [pair[0] for pair in self._pairs]
+        theirs: list[torch.Tensor] = [pair[1].detach() for pair in self._pairs]
         torch._foreach_lerp_(mine, theirs, 1 - beta)
         for buffer, original in zip(self.net.buffers(), self.source.buffers(), strict=True):
             buffer.copy_(original)

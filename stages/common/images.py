@@ -17,9 +17,7 @@ from stages.common.errors import ImageError
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "TIFF", "GIF")
-MAX_PIXELS = (
-    100_000_000  # a 100-megapixel camera still passes; a 20,000 x 20,000 header bomb (400 MP) does not
-)
+MAX_PIXELS = 100_000_000  # a 100-megapixel camera still passes; a 20,000 x 20,000 header bomb (400 MP) does not
 
 # Our own limit comes first and names the file; Pillow's would only warn at 89 MP.
 Image.MAX_IMAGE_PIXELS = None
@@ -36,9 +34,7 @@ def list_images(folder: Path) -> list[Path]:
     )
 
 
-def read_image(
-    path: Path, alpha: Literal["drop", "keep"] = "drop", max_pixels: int = MAX_PIXELS
-) -> np.ndarray:
+def read_image(path: Path, alpha: Literal["drop", "keep"] = "drop", max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """Decodes a picture: JPEG (CMYK and EXIF-rotated too), PNG of 1-16 bit, grey, palette, alpha, WebP, BMP, TIFF, GIF.
 
     Of an animation the first frame counts. 16-bit values are scaled to 8 bit, transparent pixels are put on white
@@ -54,9 +50,7 @@ def read_image(
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise ImageError(
-            path, "unreadable", f"cannot be read ({error.strerror}); check the file's rights"
-        ) from error
+        raise ImageError(path, "unreadable", f"cannot be read ({error.strerror}); check the file's rights") from error
     return decode_image(data, path, alpha, max_pixels)
 
 
@@ -85,9 +79,7 @@ def decode_image(
     except UnidentifiedImageError as error:
         detail = "is not a picture in a known format (JPEG, PNG, WebP, BMP, TIFF, GIF)"
         raise ImageError(name, "not_a_picture", detail) from error
-    except (
-        Exception
-    ) as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error, ... on damage
+    except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error, ... on damage
         truncated = "truncated" in str(error).lower()
         reason = "truncated" if truncated else "corrupt"
         raise ImageError(name, reason, f"is {reason} ({error})") from error

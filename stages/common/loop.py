@@ -81,9 +81,7 @@ def train(
         stats.restore(extra["stats"], nimg)
         log(f"{label}: resumed at {nimg} of {total} images")
     elif rank == 0:
-        save_checkpoint(
-            work, everything, 0, {"stats": stats.pending()}
-        )  # a NaN before the first one has a way back
+        save_checkpoint(work, everything, 0, {"stats": stats.pending()})  # a NaN before the first one has a way back
     began, start = time.monotonic(), nimg
 
     def draw_grid() -> None:
@@ -105,9 +103,7 @@ def train(
                 if bad:
                     nimg = _roll_back(work, everything, guard, stats, bad, means, nimg, label)
                     continue
-                progress.update(
-                    min(nimg, total), "  ".join(f"{k} {v:.3g}" for k, v in list(means.items())[:5])
-                )
+                progress.update(min(nimg, total), "  ".join(f"{k} {v:.3g}" for k, v in list(means.items())[:5]))
             if _crossed(before, nimg, grid_nimg) or nimg >= total:
                 draw_grid()
             if snapshot is not None and (_crossed(before, nimg, snapshot_nimg) or nimg >= total):
@@ -121,7 +117,7 @@ def train(
 
 def _crossed(before: int, after: int, every: int | None) -> bool:
     """Whether a multiple of ``every`` lies in (before, after]."""
-    return bool(every) and before // every != after // every
+    return every is not None and before // every != after // every
 
 
 def _roll_back(
@@ -139,9 +135,7 @@ def _roll_back(
         raise DivergedError(f"{label}: diverged again at {nimg} images ({what}); lower the learning rate")
     restored = load_newest(work, everything)
     if restored is None:
-        raise DivergedError(
-            f"{label}: diverged at {nimg} images ({what}) with no intact checkpoint to go back to"
-        )
+        raise DivergedError(f"{label}: diverged at {nimg} images ({what}) with no intact checkpoint to go back to")
     back, extra = restored
     stats.restore(extra["stats"], back)
     guard.trip()
@@ -185,11 +179,7 @@ class _Stats:
     def add(self, losses: Losses) -> None:
         for name, value in losses.items():
             # kept on the device: reading every loss at every step would wait for the GPU
-            tensor = (
-                value.detach().double()
-                if isinstance(value, torch.Tensor)
-                else torch.tensor(float(value)).double()
-            )
+            tensor = value.detach().double() if isinstance(value, torch.Tensor) else torch.tensor(float(value)).double()
             self._sums[name] = self._sums[name] + tensor if name in self._sums else tensor
             self._counts[name] = self._counts.get(name, 0) + 1
 
@@ -208,17 +198,12 @@ class _Stats:
         return {"sums": {k: float(v) for k, v in self._sums.items()}, "counts": dict(self._counts)}
 
     def restore(self, pending: dict[str, dict], nimg: int) -> None:
-        self._sums = {
-            name: torch.tensor(value, dtype=torch.float64) for name, value in pending["sums"].items()
-        }
+        self._sums = {name: torch.tensor(value, dtype=torch.float64) for name, value in pending["sums"].items()}
         self._counts = dict(pending["counts"])
         self._rows = []
         if self.path.is_file():
             with self.path.open(newline="") as file:
-                rows = [
-                    {k: float(v) for k, v in row.items() if v not in ("", None)}
-                    for row in csv.DictReader(file)
-                ]
+                rows = [{k: float(v) for k, v in row.items() if v not in ("", None)} for row in csv.DictReader(file)]
             self._rows = [row | {"nimg": int(row["nimg"])} for row in rows if row["nimg"] <= nimg]
 
     def _save(self) -> None:

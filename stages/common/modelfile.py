@@ -47,11 +47,7 @@ def save_model(
     """
     header = {"kind": kind, "version": FORMAT_VERSION, "config": dict(config), "meta": dict(meta)}
     tensors = {
-        name: (tensor.half() if half and tensor.is_floating_point() else tensor)
-        .detach()
-        .cpu()
-        .contiguous()
-        .clone()
+        name: (tensor.half() if half and tensor.is_floating_point() else tensor).detach().cpu().contiguous().clone()
         for name, tensor in state.items()
     }
     with atomic_path(path) as temporary:
@@ -80,9 +76,7 @@ def read_header(path: Path) -> dict[str, Any]:
     if not isinstance(header.get("config"), dict) or not isinstance(header.get("meta"), dict):
         raise ModelFileError(f"{path}: its header lacks config or meta; the file is damaged")
     if header.get("version") != FORMAT_VERSION:
-        raise ModelFileError(
-            f"{path}: format version {header.get('version')}, this program reads {FORMAT_VERSION}"
-        )
+        raise ModelFileError(f"{path}: format version {header.get('version')}, this program reads {FORMAT_VERSION}")
     return header
 
 
@@ -100,9 +94,7 @@ def load_model(path: Path, kind: str) -> ModelFile:
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no iteration protocol)
     except (SafetensorError, OSError, ValueError) as error:
         raise ModelFileError(f"{path}: damaged ({error})") from error
-    state = {
-        name: tensor.float() if tensor.dtype == torch.float16 else tensor for name, tensor in state.items()
-    }
+    state = {name: tensor.float() if tensor.dtype == torch.float16 else tensor for name, tensor in state.items()}
     return ModelFile(kind, state, header["config"], header["meta"])
 
 
@@ -116,9 +108,7 @@ def load_state(module: torch.nn.Module, state: Mapping[str, torch.Tensor], path:
     found = {name: tuple(tensor.shape) for name, tensor in state.items()}
     wrong = [f"{name} missing, expected {wanted[name]}" for name in wanted if name not in found]
     wrong += [f"{name} not expected" for name in found if name not in wanted]
-    wrong += [
-        f"{n} is {found[n]}, expected {wanted[n]}" for n in wanted if n in found and wanted[n] != found[n]
-    ]
+    wrong += [f"{n} is {found[n]}, expected {wanted[n]}" for n in wanted if n in found and wanted[n] != found[n]]
     if wrong:
         more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
         raise ModelFileError(f"{path}: does not fit this network: {'; '.join(wrong[:3])}{more}")

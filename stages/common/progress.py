@@ -5,6 +5,9 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
+from rich.progress import BarColumn, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as RichProgress
+
 T = TypeVar("T")
 PLAIN_EVERY_S = 10.0
 
@@ -33,14 +36,11 @@ class Progress:
     def __init__(self, label: str, total: int, unit: str = "img", start: int = 0) -> None:
         self.label, self.total, self.unit, self.start = label, max(total, 1), unit, start
         self._began = self._last = time.monotonic()
-        self._bar = None
-        self._task = None
+        self._bar: RichProgress | None = None
+        self._task: TaskID | None = None
 
     def __enter__(self) -> "Progress":
         if sys.stdout.isatty():
-            from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
-            from rich.progress import Progress as RichProgress
-
             columns = (
                 TextColumn("{task.description}"),
                 BarColumn(),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class ExternalWeight:
-    """One optional file: its usual names, the start of its SHA-256 where only one file is right, and what it improves."""
+    """One optional file: usual names, the start of its SHA-256 where only one is right, what it improves."""
 
     name: str
     files: tuple[str, ...]
@@ -43,9 +43,7 @@ EXTERNAL = (
         "identity: ranks, face-identity loss, grouping photos by person",
         "landmark geometry; persons from file names",
     ),
-    ExternalWeight(
-        "pfld", ("pfld_68_landmarks.onnx",), "68 landmarks: chin line, mouth and pose", "5 points"
-    ),
+    ExternalWeight("pfld", ("pfld_68_landmarks.onnx",), "68 landmarks: chin line, mouth and pose", "5 points"),
     ExternalWeight(
         "facemesh", ("mediapipe_face_mesh_192.onnx",), "468 landmarks: chin line, mouth and pose", "5 points"
     ),
