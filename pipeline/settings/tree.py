@@ -15,7 +15,9 @@ from pipeline.settings.ops import OpsSettings
 from pipeline.settings.pair import PairSettings, TranslateSettings
 
 STYLE_NAME = re.compile(r"[a-z][a-z0-9_-]{0,39}")
-RESERVED = frozenset({"photos", "source", "demo_inputs", "index", "weights", "shipped", "external"})
+RESERVED = frozenset(
+    {"photos", "source", "demo_inputs", "index", "weights", "shipped", "external", "metrics", "curves", "cache"}
+)
 
 Overrides = dict[str, Any]
 

@@ -20,6 +20,7 @@ from pipeline.settings import Settings, load_settings
 from stages.common.atomic import write_json, write_text
 from stages.common.errors import BusyError, FactoryError, StageError, from_os_error
 from stages.common.hashing import settings_hash, tree_hash
+from stages.common.numbers import publish_numbers
 from stages.common.parent_death import die_with_parent
 from stages.common.progress import duration, log
 
@@ -89,8 +90,10 @@ def execute(
     params: Path,
 ) -> int:
     """:func:`run_stage` without the exit: returns the code and leaves ``work/<style>/<stage>/last.json``."""
-    if os.environ.get("DVC_ROOT"):  # set by DVC for its commands
-        die_with_parent()
+    if os.environ.get("DVC_STAGE"):  # set by DVC for its commands
+        # the wrapper's shim names DVC's pid: a DVC that died while we imported torch is noticed here
+        parent = os.environ.get("STYLEFACTORY_DVC_PID")
+        die_with_parent(int(parent) if parent else None)
     root = Path.cwd()
     base = root / "work" / (style or "_") / stage
     began = time.time()
@@ -142,7 +145,9 @@ def _run(
     work.mkdir(parents=True, exist_ok=True)
     report = root / "reports" / style / stage if style else root / "reports" / stage
     report.mkdir(parents=True, exist_ok=True)
+    began = time.time()
     main(StageContext(stage, style, settings, root, work, report))
+    publish_numbers(root, stage, style, report, time.time() - began)
     shutil.rmtree(work, ignore_errors=True)
 
 

@@ -1,0 +1,190 @@
+"""The one wrapper around DVC: runs one stage, says why it failed, leaves nothing behind."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline import processes
+from pipeline.files import human_size, human_time, read_json
+from pipeline.lock import checkout_lock
+from pipeline.project import Project, split_target
+from stages.common.errors import DiskFullError, FactoryError, StageError
+
+DVC = [str(Path(sys.executable).parent / "dvc"), "--wait-for-lock"]
+NOISE = re.compile(
+    r"^(To track the changes|To enable auto staging|\s*git add|\s*dvc config|Use `dvc push`|Having any troubles|"
+    r"Updating lock file|Generating lock file|If DVC froze|> exec|Running stage)"
+)
+
+
+class StageFailed(StageError):
+    """A stage ended badly. ``exit_code`` and ``transient`` are the stage's own, which ``dvc repro`` hides."""
+
+    def __init__(self, target: str, message: str, code: int = 1, transient: bool = False) -> None:
+        super().__init__(f"{target}: {message}")
+        self.target, self.exit_code, self.transient = target, code, transient
+
+
+@dataclass(frozen=True)
+class StageRun:
+    """What happened to one stage."""
+
+    target: str
+    ran: bool
+    seconds: float
+
+    def __str__(self) -> str:
+        return f"{self.target}: {'done in ' + human_time(self.seconds) if self.ran else 'up to date'}"
+
+
+def reproduce(
+    project: Project,
+    target: str,
+    *,
+    timeout_s: float = 0,
+    min_free_gb: float = 0,
+    wait: bool = True,
+    force: bool = False,
+    on_line: Callable[[str], None] | None = None,
+) -> StageRun:
+    """``dvc repro -s TARGET`` under the checkout's lock: runs the one stage if it is not up to date.
+
+    Args:
+        target: "photos" or "transfer@avatar".
+        timeout_s: kill the stage with all its children after this long; 0 for no limit.
+        min_free_gb: refuse to start with less free disk.
+        wait: wait for another run in this checkout or fail naming it.
+        force: run even if up to date.
+        on_line: gets the output line by line; None writes to our own output.
+
+    Raises:
+        StageFailed: with the exit code and the transient mark the stage gave.
+        BusyError: see :func:`pipeline.lock.checkout_lock`.
+        DiskFullError: too little free disk to start.
+    """
+    say = on_line or (lambda line: print(line, flush=True))
+    command = [*DVC, "repro", "--single-item", *(["--force"] if force else []), target]
+    errors: list[str] = []
+
+    def keep(line: str) -> None:
+        if line.startswith("ERROR:"):
+            errors.append(line.removeprefix("ERROR:").strip())
+        if on_line is not None and line and not NOISE.match(line):
+            on_line(line)
+
+    with checkout_lock(project, target, wait=wait, say=say):
+        _check_disk(project, min_free_gb)
+        began = time.time()
+        try:
+            code = processes.run(
+                command, project.root, timeout_s=timeout_s, on_line=keep if on_line is not None else None
+            )
+        except processes.TimedOut:
+            raise StageFailed(
+                target,
+                f"killed after {human_time(timeout_s)} (ops.stage_timeout_min); the next run goes on from its checkpoint",
+            ) from None
+    last = _last(project, target, began)
+    if code != 0:
+        killed = _last(project, target, began, "running.json", "since") is not None
+        raise _explain(target, code, last, errors, killed)
+    return StageRun(target, last is not None, time.time() - began)
+
+
+def _check_disk(project: Project, min_free_gb: float) -> None:
+    free = shutil.disk_usage(project.root).free
+    if free < min_free_gb * 1e9:
+        raise DiskFullError(
+            f"only {human_size(free)} free on the disk of {project.root}, ops.min_free_gb asks for {min_free_gb:g} GB; "
+            "'stylefactory gc' shows what can go"
+        )
+
+
+def _last(
+    project: Project, target: str, began: float, name: str = "last.json", key: str = "began"
+) -> dict[str, Any] | None:
+    """A note of the stage runner if this run wrote it. ``running.json`` stays behind only when the stage was killed."""
+    record = read_json(project.work_of(*split_target(target)) / name)
+    return record if record is not None and float(record.get(key, 0)) >= began else None
+
+
+def _explain(
+    target: str, code: int, last: dict[str, Any] | None, errors: Sequence[str], killed: bool
+) -> FactoryError:
+    if last is not None and last.get("code"):
+        return StageFailed(target, str(last["error"]).strip(), int(last["code"]), bool(last.get("transient")))
+    if last is not None:
+        return StageFailed(target, f"the stage finished but DVC could not record it: {_line(errors, code)}")
+    if killed or code < 0:
+        return StageFailed(
+            target,
+            "killed from outside before it could say why (out of memory, or somebody ended it); "
+            "the next run goes on from its checkpoint",
+            transient=True,
+        )
+    return StageFailed(target, _line(errors, code))
+
+
+def _line(errors: Sequence[str], code: int) -> str:
+    return " ".join(errors) if errors else f"dvc ended with code {code}; its message is above"
+
+
+def query(project: Project, *args: str) -> str:
+    """Standard output of a DVC command that only looks or moves files (status, push, add, gc …).
+
+    Raises:
+        StageError: DVC's own message in one line.
+    """
+    result = subprocess.run(
+        [*DVC, *args],
+        cwd=project.root,
+        env=processes.environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )
+    if result.returncode != 0:
+        lines = [line.removeprefix("ERROR: ") for line in result.stderr.splitlines() if line.startswith("ERROR")]
+        detail = " ".join(lines) or result.stderr.strip()[-300:] or f"exit code {result.returncode}"
+        raise StageError(f"dvc {args[0]}: {detail}")
+    return result.stdout
+
+
+def changed(project: Project) -> dict[str, list[str]]:
+    """Targets that are not up to date with their direct inputs, each with the reasons in words.
+
+    Works on a chain that was never built. A stage that is only downstream of a changed one is not listed.
+    """
+    report = json.loads(query(project, "status", "--json") or "{}")
+    result: dict[str, list[str]] = {}
+    for target, entries in report.items():
+        reasons = []
+        for entry in entries:
+            if isinstance(entry, str):  # "always changed": decided by its output, which others depend on
+                continue
+            for kind, items in entry.items():
+                reasons += _reasons(kind, items)
+        if reasons:
+            result[target] = reasons
+    return result
+
+
+def _reasons(kind: str, items: Any) -> list[str]:
+    if kind == "changed command":
+        return ["command changed"]
+    what = "input" if kind == "changed deps" else "output"
+    words = []
+    for path, state in items.items():
+        if isinstance(state, dict):  # params.yaml: {key: state}
+            words += [f"setting {key} {value}" for key, value in state.items()]
+        else:
+            words.append(f"{what} {path} {state}")
+    return words
