@@ -6,6 +6,9 @@ from pipeline.settings.base import Section
 
 
 class EvaluateSettings(Section):
-    """TODO."""
+    """What is measured, on how many pictures."""
 
-    placeholder: int = Field(0, ge=0, description="Replaced by the part that owns this section.")
+    fid_weights: str = Field(
+        "",
+        description="pt_inception-2015-12-05-6726825d.pth for genuine FID; empty: found by itself, else the encoder.",
+    )
