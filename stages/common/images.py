@@ -16,9 +16,10 @@ from stages.common.atomic import atomic_path
 from stages.common.errors import ImageError
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "TIFF", "GIF")
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
 MAX_PIXELS = 100_000_000  # a 100-megapixel camera still passes; a 20,000 x 20,000 header bomb (400 MP) does not
 
+Image.init()  # loads every decoder: formats= fails on one that is not
 # Our own limit comes first and names the file; Pillow's would only warn at 89 MP.
 Image.MAX_IMAGE_PIXELS = None
 

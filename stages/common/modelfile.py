@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from stages.common.atomic import atomic_path
 from stages.common.errors import ModelFileError
@@ -51,7 +51,8 @@ def save_model(
         for name, tensor in state.items()
     }
     with atomic_path(path) as temporary:
-        save_file(tensors, temporary, {"stylefactory": json.dumps(header, sort_keys=True)})
+        # serialised in memory first: safetensors' own file writer hides the reason of a failed write
+        temporary.write_bytes(save(tensors, {"stylefactory": json.dumps(header, sort_keys=True)}))
 
 
 def read_header(path: Path) -> dict[str, Any]:

@@ -1,0 +1,194 @@
+"""The training loop: exact resume after kills, damaged checkpoints, NaN guard, torchrun."""
+
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+
+from stages.common.checkpoint import checkpoint_files, load_newest, save_checkpoint
+from stages.common.errors import DivergedError
+from stages.common.loop import train
+from stages.common.modelfile import load_model
+from tests.common import toy_trainer
+
+REPO = Path(__file__).resolve().parents[2]
+
+
+def toy(work: Path, out: Path, *extra: str) -> list[str]:
+    return [sys.executable, "-m", "tests.common.toy_trainer", str(work), str(out), *extra]
+
+
+def run_killed(work: Path, out: Path, kills: int, seed: int, *extra: str) -> int:
+    """Starts the toy, SIGKILLs it ``kills`` times at random moments, lets it finish; returns kills that hit."""
+    rng, hits = random.Random(seed), 0
+    for _ in range(kills):
+        process = subprocess.Popen(toy(work, out, *extra), cwd=REPO, stdout=subprocess.DEVNULL)
+        while process.poll() is None and not (work / "stats.csv").exists():
+            time.sleep(0.02)
+        try:
+            process.wait(rng.uniform(0.05, 3.5))
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            hits += 1
+    subprocess.run(toy(work, out, *extra), cwd=REPO, check=True, stdout=subprocess.DEVNULL)
+    return hits
+
+
+def assert_same_model(a: Path, b: Path) -> None:
+    left, right = load_model(a, "toy").state, load_model(b, "toy").state
+    assert left.keys() == right.keys()
+    for name in left:
+        assert torch.equal(left[name], right[name]), name
+
+
+def test_killed_and_resumed_is_bit_identical(tmp_path: Path) -> None:
+    toy_trainer.run([str(tmp_path / "a"), str(tmp_path / "a.safetensors")])
+    hits = run_killed(tmp_path / "b", tmp_path / "b.safetensors", 2, 0, "--sleep", "0.03")
+    assert hits >= 1
+    assert_same_model(tmp_path / "a.safetensors", tmp_path / "b.safetensors")
+    assert (tmp_path / "a" / "stats.csv").read_bytes() == (tmp_path / "b" / "stats.csv").read_bytes()
+
+
+@pytest.mark.slow
+def test_twenty_kills(tmp_path: Path) -> None:
+    total = ["--total", "8000"]
+    subprocess.run(toy(tmp_path / "a", tmp_path / "a.safetensors", *total), cwd=REPO, check=True)
+    hits = run_killed(tmp_path / "b", tmp_path / "b.safetensors", 20, 1, "--sleep", "0.05", *total)
+    assert hits >= 18
+    assert_same_model(tmp_path / "a.safetensors", tmp_path / "b.safetensors")
+
+
+def test_two_processes_give_the_losses_of_one(tmp_path: Path) -> None:
+    """With torchrun's environment set by hand: the launcher itself would only cost another torch import."""
+    options = ["--data-seed-only", "--total", "160"]
+    toy_trainer.run([str(tmp_path / "one"), str(tmp_path / "one.safetensors"), *options])
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    shared = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    ranks = [
+        subprocess.Popen(
+            toy(tmp_path / "two", tmp_path / "two.safetensors", *options),
+            cwd=REPO,
+            env=os.environ | shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stdout=subprocess.DEVNULL,
+        )
+        for rank in range(2)
+    ]
+    assert [process.wait(120) for process in ranks] == [0, 0]
+    one, two = (
+        load_model(tmp_path / "one.safetensors", "toy").state,
+        load_model(tmp_path / "two.safetensors", "toy").state,
+    )
+    for name in one:
+        torch.testing.assert_close(one[name], two[name], rtol=1e-3, atol=1e-5)
+
+
+def small_state() -> dict:
+    torch.manual_seed(0)
+    net = nn.Linear(4, 4)
+    return {"net": net, "opt": torch.optim.Adam(net.parameters(), 1e-2)}
+
+
+def step_of(state: dict, poison_at: set[int] | None = None) -> object:
+    def step(nimg: int) -> dict[str, torch.Tensor]:
+        loss = (state["net"](torch.randn(8, 4)) ** 2).mean()
+        state["opt"].zero_grad()
+        loss.backward()
+        state["opt"].step()
+        if poison_at and nimg in poison_at:
+            poison_at.discard(nimg)
+            loss = loss * float("nan")
+        return {"loss": loss}
+
+    return step
+
+
+def test_damaged_checkpoint_is_set_aside_and_the_one_before_used(tmp_path: Path) -> None:
+    state = small_state()
+    save_checkpoint(tmp_path, state, 10, {"stats": {}})
+    first = {k: v.clone() for k, v in state["net"].state_dict().items()}
+    with torch.no_grad():
+        state["net"].weight += 1
+    newest = save_checkpoint(tmp_path, state, 20, {"stats": {}})
+    data = bytearray(newest.read_bytes())
+    data[len(data) // 2] ^= 0xFF
+    newest.write_bytes(data)
+    found = load_newest(tmp_path, state)
+    assert found is not None and found[0] == 10
+    assert all(torch.equal(first[k], v) for k, v in state["net"].state_dict().items())
+    assert newest.with_suffix(".damaged").exists()
+
+
+@pytest.mark.parametrize("cut", [0, 30, 65, 200])
+def test_truncated_checkpoint_counts_as_damaged(tmp_path: Path, cut: int) -> None:
+    state = small_state()
+    path = save_checkpoint(tmp_path, state, 10, {"stats": {}})
+    path.write_bytes(path.read_bytes()[:cut])
+    assert load_newest(tmp_path, state) is None
+
+
+def test_only_two_checkpoints_are_kept(tmp_path: Path) -> None:
+    state = small_state()
+    train(tmp_path, state, step_of(state), 800, 8, 0, checkpoint_nimg=80, stats_nimg=80)
+    assert [path.name for path in checkpoint_files(tmp_path)] == ["checkpoint_000000720.pt", "checkpoint_000000800.pt"]
+
+
+def test_nan_rolls_back_once_with_half_the_rate(tmp_path: Path) -> None:
+    state = small_state()
+    result = train(tmp_path, state, step_of(state, {400}), 800, 8, 0, checkpoint_nimg=160, stats_nimg=8)
+    assert result.rolled_back
+    assert state["opt"].param_groups[0]["lr"] == pytest.approx(5e-3)
+    rows = pd.read_csv(tmp_path / "stats.csv")
+    assert rows["nimg"].is_monotonic_increasing and rows["nimg"].is_unique and rows["nimg"].iloc[-1] == 800
+    assert np.isfinite(rows["loss"]).all()
+
+
+def test_second_divergence_is_a_clear_error(tmp_path: Path) -> None:
+    state = small_state()
+
+    def step(nimg: int) -> dict[str, float]:
+        return {"loss": float("inf") if nimg >= 400 else 1.0}
+
+    with pytest.raises(DivergedError, match=r"diverged again at .* images .*loss = inf.*lower the learning rate"):
+        train(tmp_path, state, step, 800, 8, 0, checkpoint_nimg=160, stats_nimg=8)
+
+
+def test_first_step_divergence_has_a_way_back(tmp_path: Path) -> None:
+    state = small_state()
+    assert train(tmp_path, state, step_of(state, {0}), 80, 8, 0, checkpoint_nimg=1000, stats_nimg=8).rolled_back
+
+
+def test_grids_and_snapshots_come_at_fixed_counts(tmp_path: Path) -> None:
+    state, snapshots = small_state(), []
+    train(
+        tmp_path,
+        state,
+        step_of(state),
+        100,
+        8,
+        0,
+        checkpoint_nimg=40,
+        grid=lambda: np.zeros((4, 4, 3), np.uint8),
+        grid_nimg=48,
+        snapshot=snapshots.append,
+        snapshot_nimg=50,
+    )
+    assert sorted(p.name for p in (tmp_path / "grids").iterdir()) == [
+        "000000000.png",
+        "000000048.png",
+        "000000096.png",
+        "000000104.png",
+    ]
+    assert snapshots == [56, 104]
