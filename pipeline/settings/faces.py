@@ -8,9 +8,17 @@ from pipeline.settings.base import Section
 
 
 class DemoInputsSettings(Section):
-    """TODO."""
+    """The embedded default's pictures: photos sampled from the source, drawn avatars."""
 
-    placeholder: int = Field(0, ge=0, description="Replaced by the part that owns this section.")
+    photos: int = Field(600, ge=20, le=100_000, description="Made-up persons to sample from the source as photos.")
+    truncation: float = Field(
+        0.85, gt=0, le=1, description="Truncation psi of those samples; lower is cleaner and less varied."
+    )
+    rejected: float = Field(
+        0.2, ge=0, lt=1, description="Share of the samples left out: those the source's discriminator trusts least."
+    )
+    avatars: int = Field(600, ge=20, le=10_000, description="Avatars to draw, each one its own design.")
+    avatar_size: int = Field(256, ge=64, le=2048, description="Side of the drawn pictures, in pixels.")
 
 
 class PhotosSettings(Section):

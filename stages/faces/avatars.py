@@ -46,7 +46,7 @@ def draw_avatar(seed: int, number: int, size: int = 256) -> Avatar:
     marks = landmarks(pen, design)
     centre, half = framing(marks)
     image = _raster(sheet.svg(size, centre, half))
-    mask = _raster(sheet.svg(size, centre, half, head_only=True))[:, :, 3]
+    mask = _raster(sheet.mask_svg(size, centre, half))[:, :, 0]
     eye_l, eye_r, mouth = (_to_pixels(p, centre, half, size) for p in marks)
     return Avatar(design, image, mask, eye_l, eye_r, mouth)
 

@@ -459,7 +459,7 @@ def _draw_headwear(sheet: Sheet, pen: Pen, design: Design, face: str) -> None:
             [(0, colours.light), (0.4, colours.base), (1, colours.dark)],
         )
         both = curve(outer) + curve(inner)
-        sheet.items.append((sheet.layer, f'<path d="{both}" fill="{paint}" fill-rule="evenodd"/>'))
+        sheet.fill(both, paint, even_odd=True)
         sheet.line(curve(inner), colours.line, 2.2, 0.6)
         sheet.line(curve(outer), colours.line, 1.8, 0.5)
         for k in (0, 1, 2):

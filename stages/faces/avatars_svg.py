@@ -9,6 +9,8 @@ import colorsys
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
+from typing import Literal, NamedTuple
 
 Point = tuple[float, float]
 Colour = tuple[float, float, float]  # RGB, each 0..255
@@ -107,13 +109,22 @@ def css(c: Colour) -> str:
 Stop = tuple[float, Colour] | tuple[float, Colour, float]  # offset, colour, opacity
 
 
+class Item(NamedTuple):
+    """One element of a sheet: its layer, clip reference ("" without), SVG text, and path data if it is opaque."""
+
+    layer: Literal["head", "body"]
+    clip: str
+    element: str
+    solid: str
+
+
 @dataclass
 class Sheet:
-    """Collects SVG elements in layers. Everything on a layer named "body" is left out of the head mask."""
+    """Collects SVG elements in drawing order. The layer "head" is what the head mask shows, "body" the rest."""
 
     defs: list[str] = field(default_factory=list)
-    items: list[tuple[str, str]] = field(default_factory=list)
-    layer: str = "head"
+    items: list[Item] = field(default_factory=list)
+    layer: Literal["head", "body"] = "head"
 
     def _define(self, text: str) -> str:
         name = f"d{len(self.defs)}"
@@ -138,17 +149,19 @@ class Sheet:
         """Reference to a new clip path."""
         return self._define(f'<clipPath id="ID"><path d="{d}"/></clipPath>')
 
-    def fill(self, d: str, paint: str | Colour, opacity: float = 1.0, clip: str = "") -> None:
-        """Add a filled path."""
+    def fill(self, d: str, paint: str | Colour, opacity: float = 1.0, clip: str = "", even_odd: bool = False) -> None:
+        """Add a filled path; with even_odd an inner outline is a hole."""
+        solid = opacity >= 1.0 and not clip
+        rule = ' fill-rule="evenodd"' if even_odd else ""
         paint = paint if isinstance(paint, str) else css(paint)
-        self._add(f'<path d="{d}" fill="{paint}"{_opacity(opacity)}', clip)
+        self._add(f'<path d="{d}" fill="{paint}"{rule}{_opacity("fill", opacity)}/>', clip, d if solid else "")
 
     def line(self, d: str, paint: str | Colour, width: float, opacity: float = 1.0, clip: str = "") -> None:
         """Add a stroked path with round ends."""
         paint = paint if isinstance(paint, str) else css(paint)
         self._add(
             f'<path d="{d}" fill="none" stroke="{paint}" stroke-width="{width:.2f}" stroke-linecap="round" '
-            f'stroke-linejoin="round"{_opacity(opacity)}',
+            f'stroke-linejoin="round"{_opacity("stroke", opacity)}/>',
             clip,
         )
 
@@ -160,23 +173,32 @@ class Sheet:
             f'<radialGradient id="ID">{_stops([(0, colour, opacity), (0.45, colour, opacity * 0.62), (1, colour, 0)])}'
             "</radialGradient>"
         )
-        self._add(
-            f'<ellipse cx="{centre[0]:.1f}" cy="{centre[1]:.1f}" rx="{radius:.1f}" ry="{radius * flat:.1f}" fill="{paint}"',
-            clip,
-        )
+        place = f'cx="{centre[0]:.1f}" cy="{centre[1]:.1f}" rx="{radius:.1f}" ry="{radius * flat:.1f}"'
+        self._add(f'<ellipse {place} fill="{paint}"/>', clip)
 
-    def _add(self, element: str, clip: str) -> None:
-        # a clip on the element itself would be cut by resvg in a layer of its own as well; a group costs the same
-        self.items.append((self.layer, f'{element} clip-path="{clip}"/>' if clip else element + "/>"))
+    def _add(self, element: str, clip: str, solid: str = "") -> None:
+        self.items.append(Item(self.layer, clip, element, solid))
 
-    def svg(self, size: int, centre: Point, half: float, head_only: bool = False) -> str:
+    def svg(self, size: int, centre: Point, half: float) -> str:
         """The whole picture: a square of side 2·half head units around `centre`, drawn at size x size pixels."""
-        body = "".join(item for layer, item in self.items if not (head_only and layer == "body"))
-        box = f"{centre[0] - half:.2f} {centre[1] - half:.2f} {2 * half:.2f} {2 * half:.2f}"
-        return (
-            f'<svg xmlns="http://www.w3.org/2000/svg" width="{size}" height="{size}" viewBox="{box}">'
-            f"<defs>{''.join(self.defs)}</defs>{body}</svg>"
-        )
+        body = ""
+        for clip, run in groupby(self.items, key=lambda item: item.clip):  # every clipped group is a layer: slow
+            elements = "".join(item.element for item in run)
+            body += f'<g clip-path="{clip}">{elements}</g>' if clip else elements
+        return _document(size, centre, half, f"<defs>{''.join(self.defs)}</defs>{body}")
+
+    def mask_svg(self, size: int, centre: Point, half: float) -> str:
+        """The head in white, all that hides it and the rest in black; drawn from the solid shapes only."""
+        box = f'<rect x="{centre[0] - half:.2f}" y="{centre[1] - half:.2f}" width="{2 * half:.2f}" height="{2 * half:.2f}"/>'
+        colours = {"head": "#fff", "body": "#000"}
+        solid = (f'<path d="{i.solid}" fill="{colours[i.layer]}"/>' for i in self.items if i.solid)
+        return _document(size, centre, half, box + "".join(solid))
+
+
+def _document(size: int, centre: Point, half: float, content: str) -> str:
+    box = f"{centre[0] - half:.2f} {centre[1] - half:.2f} {2 * half:.2f} {2 * half:.2f}"
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" width="{size}" height="{size}" viewBox="{box}">'
+    return f"{head}{content}</svg>"
 
 
 def _stops(stops: Sequence[Stop]) -> str:
@@ -188,5 +210,6 @@ def _stops(stops: Sequence[Stop]) -> str:
     )
 
 
-def _opacity(value: float) -> str:
-    return "" if value >= 1.0 else f' opacity="{value:.3f}"'
+def _opacity(kind: str, value: float) -> str:
+    # fill-opacity and stroke-opacity cost nothing; plain opacity makes resvg draw a separate layer
+    return "" if value >= 1.0 else f' {kind}-opacity="{value:.3f}"'
