@@ -7,6 +7,16 @@ from pydantic import Field, field_validator
 from pipeline.settings.base import Section
 
 
+class EncoderSettings(Section):
+    """Training of the inversion encoder; used only where no shipped one fits the source."""
+
+    kimg: float = Field(
+        120.0, gt=0, description="Training length in thousand images (120 = about 15 minutes on 2 cores)."
+    )
+    batch: int = Field(32, ge=2, le=1024, description="Images per step.")
+    lr: float = Field(1e-3, gt=0, le=0.1, description="Adam rate; falls to nearly 0 over the last quarter.")
+
+
 class SourceSettings(Section):
     """TODO."""
 
@@ -107,9 +117,9 @@ class Direction(Section):
 class GenerateSettings(Section):
     """Mass production of styled faces from the fused model."""
 
-    sampled: int = Field(800, ge=0, le=10_000_000, description="Styled faces to make by sampling the latent space.")
+    sampled: int = Field(1000, ge=0, le=10_000_000, description="Styled faces to make by sampling the latent space.")
     inverted: int = Field(
-        200,
+        100,
         ge=0,
         le=10_000_000,
         description="Styled faces to make by inverting photos (at most as many as there are usable photos).",
@@ -124,13 +134,14 @@ class GenerateSettings(Section):
         3.0, ge=1, le=100, description="Candidates drawn per wanted sample before a shard gives up."
     )
     face_filter: bool = Field(
-        True, description="Keep only samples with a face and both eyes found (learned from the style faces)."
+        True,
+        description="Drop faces whose eyes, mouth, sharpness or features are not those of a face of the style.",
     )
-    score_quantile: float = Field(
-        0.03,
+    filter_loss: float = Field(
+        0.06,
         ge=0,
         le=0.5,
-        description="Share of real style faces each filter threshold may lose; higher rejects more samples.",
+        description="Share of real style faces the filter may reject, over all its checks; higher is stricter.",
     )
     duplicate_distance: float = Field(
         0.12,
@@ -143,7 +154,7 @@ class GenerateSettings(Section):
         "w+", description="Latent space of inversion: w is safer, w+ nearer the person."
     )
     invert_steps: int = Field(
-        60, ge=0, le=5000, description="Optimisation steps per photo after the encoder; 0 = encoder only."
+        30, ge=0, le=5000, description="Optimisation steps per photo after the encoder; 0 = encoder only."
     )
     invert_lr: float = Field(0.05, gt=0, le=1, description="Adam rate of inversion.")
     invert_prior: float = Field(
@@ -157,7 +168,8 @@ class GenerateSettings(Section):
     directions: dict[str, Direction] = Field(
         default_factory=dict, description="Semantic directions by name, applied to every sampled face."
     )
-    shard_size: int = Field(500, ge=1, le=100_000, description="Samples per tar shard.")
+    workers: int = Field(0, ge=0, le=1024, description="Processes; 0 = one per core (one on a GPU).")
+    shard_size: int = Field(250, ge=1, le=100_000, description="Samples per tar shard.")
     batch: int = Field(32, ge=1, le=1024, description="Images per network call.")
 
     @field_validator("truncation")

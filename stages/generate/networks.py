@@ -78,7 +78,9 @@ class MappingNetwork(nn.Module):
         return x
 
     def broadcast(self, w: Tensor, truncation_psi: float | Tensor = 1.0) -> Tensor:
-        """w [N, w_dim] -> ws [N, num_ws, w_dim], pulled towards w_avg by psi (a number, or one per layer [num_ws])."""
+        """w [N, w_dim] -> ws [N, num_ws, w_dim], pulled towards w_avg by psi (a number, or one per layer
+        [num_ws]).
+        """
         ws = w.unsqueeze(1).expand(-1, self.arch.num_ws, -1)
         if isinstance(truncation_psi, Tensor):
             return torch.lerp(self.w_avg.expand_as(ws), ws, truncation_psi.to(ws)[None, :, None])
@@ -124,7 +126,9 @@ class Synthesis(nn.Module):
         return getattr(self, f"b{resolution}")
 
     def layers(self) -> list[tuple[str, nn.Module, int]]:
-        """(name, layer, index of its w) of every modulated layer in order; a toRGB shares its w with the next conv0."""
+        """(name, layer, index of its w) of every modulated layer in order; a toRGB shares its w with the
+        next conv0.
+        """
         out: list[tuple[str, nn.Module, int]] = []
         index = 0
         for resolution in self.arch.resolutions:
@@ -150,6 +154,7 @@ class Synthesis(nn.Module):
         noise_mode: NoiseMode = "random",
         styles: Mapping[str, Tensor] | None = None,
         return_features: bool = False,
+        noise: Mapping[str, Tensor] | None = None,
     ) -> Any:
         """ws [N, num_ws, w_dim] -> image [N, 3, R, R] float32, about [-1, 1].
 
@@ -158,6 +163,7 @@ class Synthesis(nn.Module):
             noise_mode: "const" uses the stored noise maps, "random" the global generator, "none" no noise.
             styles: replaces the style parameters computed from ws (see `styles`).
             return_features: also return {resolution: activations [N, C, r, r]}.
+            noise: maps [N, 1, r, r] by layer name that replace the mode's (inversion optimises them).
         """
         if styles is None:
             if ws is None:
@@ -170,15 +176,21 @@ class Synthesis(nn.Module):
         for resolution in self.arch.resolutions:
             block, name = self.block(resolution), f"b{resolution}"
             if resolution > 4:
-                x = block.conv0(x, styles[f"{name}.conv0"], self._noise(block.conv0, n, noise_mode))
-            x = block.conv1(x, styles[f"{name}.conv1"], self._noise(block.conv1, n, noise_mode))
+                x = block.conv0(
+                    x, styles[f"{name}.conv0"], self._noise(f"{name}.conv0", block.conv0, n, noise_mode, noise)
+                )
+            x = block.conv1(x, styles[f"{name}.conv1"], self._noise(f"{name}.conv1", block.conv1, n, noise_mode, noise))
             rgb = block.torgb(x, styles[f"{name}.torgb"])
             image = rgb if image is None else upsample_rgb(image) + rgb
             features[resolution] = x
         return (image, features) if return_features else image
 
     @staticmethod
-    def _noise(layer: StyledConv, n: int, mode: NoiseMode) -> Tensor | None:
+    def _noise(
+        name: str, layer: StyledConv, n: int, mode: NoiseMode, given: Mapping[str, Tensor] | None
+    ) -> Tensor | None:
+        if given is not None:
+            return given[name]
         if mode == "none":
             return None
         if mode == "const":
@@ -199,9 +211,7 @@ class Generator(nn.Module):
         """Per-layer style parameters of ws, see `Synthesis.styles`."""
         return self.synthesis.styles(ws)
 
-    def forward(
-        self, z: Tensor, truncation_psi: float | Tensor = 1.0, noise_mode: NoiseMode = "random"
-    ) -> Tensor:
+    def forward(self, z: Tensor, truncation_psi: float | Tensor = 1.0, noise_mode: NoiseMode = "random") -> Tensor:
         """z [N, z_dim] -> image [N, 3, R, R] float32, about [-1, 1]."""
         return self.synthesis(self.mapping(z, truncation_psi), noise_mode)
 
@@ -266,7 +276,9 @@ class Discriminator(nn.Module):
         self.b4 = DiscriminatorEpilogue(arch.channels(4))
 
     def features(self, images: Tensor) -> dict[int, Tensor]:
-        """Outputs of the residual blocks, {r: [N, C, r, r]} from R/2 down to 4; usable as a perceptual distance."""
+        """Outputs of the residual blocks, {r: [N, C, r, r]} from R/2 down to 4; usable as a perceptual
+        distance.
+        """
         r = self.arch.resolution
         if images.ndim != 4 or images.shape[1:] != (3, r, r):
             raise ValueError(f"images must be [N, 3, {r}, {r}], got {list(images.shape)}")
@@ -278,13 +290,13 @@ class Discriminator(nn.Module):
         return out
 
     def layers(self) -> list[nn.Module]:
-        """Layers counted from the input (fromrgb, then conv0, conv1, skip per block, conv, fc, out): freeze-D's order."""
+        """Layers counted from the input (fromrgb, then conv0, conv1, skip per block, conv, fc, out):
+        freeze-D's order.
+        """
         out: list[nn.Module] = []
         for resolution in self.arch.resolutions[:0:-1]:
             block = getattr(self, f"b{resolution}")
-            out += [
-                layer for layer in (block.fromrgb, block.conv0, block.conv1, block.skip) if layer is not None
-            ]
+            out += [layer for layer in (block.fromrgb, block.conv0, block.conv1, block.skip) if layer is not None]
         return [*out, self.b4.conv, self.b4.fc, self.b4.out]
 
     def forward(self, images: Tensor) -> Tensor:
