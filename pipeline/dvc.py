@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline import processes
+from pipeline import inputs, processes
 from pipeline.files import human_size, human_time, read_json
 from pipeline.lock import checkout_lock
 from pipeline.project import Project, split_target
@@ -81,7 +81,9 @@ def reproduce(
 
     with checkout_lock(project, target, wait=wait, say=say):
         _check_disk(project, min_free_gb)
+        taken = inputs.note_before(project, target)
         began = time.time()
+        inputs.write_note(project, target, taken, began)
         try:
             code = processes.run(
                 command, project.root, timeout_s=timeout_s, on_line=keep if on_line is not None else None
@@ -89,12 +91,18 @@ def reproduce(
         except processes.TimedOut:
             raise StageFailed(
                 target,
-                f"killed after {human_time(timeout_s)} (ops.stage_timeout_min); the next run goes on from its checkpoint",
+                f"killed after {human_time(timeout_s)} (ops.stage_timeout_min); the next run resumes",
             ) from None
-    last = _last(project, target, began)
-    if code != 0:
-        killed = _last(project, target, began, "running.json", "since") is not None
-        raise _explain(target, code, last, errors, killed)
+        last = _last(project, target, began)
+        if code != 0:
+            killed = _last(project, target, began, "running.json", "since") is not None
+            raise _explain(target, code, last, errors, killed)
+        if not inputs.still_true(project, target, taken, began):
+            raise StageFailed(
+                target,
+                "its settings or pictures changed while it ran, so the result belongs to neither; run it again",
+                transient=True,
+            )
     return StageRun(target, last is not None, time.time() - began)
 
 
@@ -115,9 +123,7 @@ def _last(
     return record if record is not None and float(record.get(key, 0)) >= began else None
 
 
-def _explain(
-    target: str, code: int, last: dict[str, Any] | None, errors: Sequence[str], killed: bool
-) -> FactoryError:
+def _explain(target: str, code: int, last: dict[str, Any] | None, errors: Sequence[str], killed: bool) -> FactoryError:
     if last is not None and last.get("code"):
         return StageFailed(target, str(last["error"]).strip(), int(last["code"]), bool(last.get("transient")))
     if last is not None:

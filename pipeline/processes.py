@@ -134,9 +134,7 @@ def _read(process: subprocess.Popen[str], lines: "queue.SimpleQueue[str]") -> No
         lines.put(line.rstrip())
 
 
-def _hand_on(
-    lines: "queue.SimpleQueue[str]", on_line: Callable[[str], None] | None, wait_s: float
-) -> None:
+def _hand_on(lines: "queue.SimpleQueue[str]", on_line: Callable[[str], None] | None, wait_s: float) -> None:
     """Hands on what has been read; waits up to ``wait_s`` for the first line."""
     if on_line is None:
         time.sleep(wait_s)

@@ -17,6 +17,7 @@ class Stage:
     name: str
     per_style: bool
     deps: tuple[str, ...]
+    params: tuple[str, ...]
     outs: tuple[str, ...]
 
     def target(self, style: str = "") -> str:
@@ -120,6 +121,7 @@ def _stage(name: str, body: dict[str, Any]) -> Stage:
         name,
         per_style="foreach" in body,
         deps=tuple(_path(dep) for dep in inner.get("deps", [])),
+        params=tuple(inner.get("params", [])),
         outs=tuple(_path(out) for out in outs),
     )
 

@@ -16,9 +16,7 @@ class OpsSettings(Section):
     retries: int = Field(
         2, ge=0, le=20, description="How often a stage is tried again after a fault that may pass (killed, disk full)."
     )
-    retry_wait_s: float = Field(
-        20, ge=0, description="Seconds before the first retry; doubles with every further one."
-    )
+    retry_wait_s: float = Field(20, ge=0, description="Seconds before the first retry; doubles with every further one.")
     min_free_gb: float = Field(
         1, ge=0, description="A stage does not start with less free disk than this, in GB (a transient fault)."
     )

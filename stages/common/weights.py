@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,9 +84,19 @@ def inventory(root: Path | None = None) -> dict[str, str]:
 
 
 def main() -> None:
-    """DVC stage ``weights``: records the inventory in models/weights.json, touched only when it changed."""
+    """DVC stage ``weights``: records the inventory in models/weights.json, touched only when it changed.
+
+    ``--json`` only prints what is found and what each missing file would improve, for ``stylefactory doctor``.
+    """
     import json
 
+    if sys.argv[1:] == ["--json"]:
+        rows = [
+            {"name": w.name, "path": str(find(w.name) or ""), "improves": w.improves, "fallback": w.fallback}
+            for w in EXTERNAL
+        ]
+        print(json.dumps(rows))
+        return
     target = Path("models/weights.json")
     text = json.dumps(inventory(), indent=2, sort_keys=True) + "\n"
     if not target.is_file() or target.read_text() != text:
