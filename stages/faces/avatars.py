@@ -11,12 +11,20 @@ import numpy as np
 from PIL import Image
 from resvg_py import svg_to_bytes
 
-from stages.faces.avatars_body import draw_body, draw_earrings, draw_glasses
+from stages.faces.avatars_body import draw_body
 from stages.faces.avatars_design import Design, sample_design
+from stages.faces.avatars_extras import draw_beard, draw_earrings, draw_glasses, draw_headwear
 from stages.faces.avatars_face import (
-    draw_age, draw_brows, draw_ears, draw_eyes, draw_head, draw_mouth, draw_nose, landmarks,
+    draw_age,
+    draw_brows,
+    draw_ears,
+    draw_eyes,
+    draw_head,
+    draw_mouth,
+    draw_nose,
+    landmarks,
 )  # fmt: skip
-from stages.faces.avatars_hair import draw_back_hair, draw_beard, draw_front_hair
+from stages.faces.avatars_hair import COVERED, draw_back_hair, draw_front_hair
 from stages.faces.avatars_svg import Pen, Point, Sheet
 
 MARGIN = 1.22  # side of the picture over side of the aligned square: room for the rolled square and some background
@@ -65,7 +73,8 @@ def compose(design: Design, pen: Pen) -> Sheet:
     draw_mouth(sheet, pen, design)
     draw_eyes(sheet, pen, design)
     draw_brows(sheet, pen, design)
-    draw_front_hair(sheet, pen, design, face)
+    draw_top = draw_headwear if design.hair in COVERED else draw_front_hair
+    draw_top(sheet, pen, design, face)
     draw_glasses(sheet, pen, design)
     return sheet
 

@@ -1,9 +1,9 @@
-"""Neck, shoulders, clothes, glasses and earrings of the avatars."""
+"""Neck, shoulders and clothes of the avatars."""
 
 from stages.faces.avatars_design import Design
-from stages.faces.avatars_face import EYE_X, EYE_Y, skin_tones
-from stages.faces.avatars_hair import tint
-from stages.faces.avatars_svg import Colour, Pen, Sheet, curve, mirrored, mix, polygon, ring, times
+from stages.faces.avatars_face import skin_tones
+from stages.faces.avatars_strands import tint
+from stages.faces.avatars_svg import Colour, Pen, Sheet, curve, mirrored, mix, polygon, times
 
 BODY = Pen()  # the body stays upright and frontal while the head turns
 
@@ -140,46 +140,3 @@ def _blouse(sheet: Sheet, design: Design, cloth: Colour, neck: float) -> None:
         sheet.line(curve(bone, closed=False), tones.deep, 2.0, 0.4)
     edge = curve([(-62, 262), (-30, 284), (0, 292), (30, 284), (62, 262)], closed=False)
     sheet.line(edge, times(cloth, (0.7, 0.68, 0.72)), 3.0)
-
-
-def draw_glasses(sheet: Sheet, pen: Pen, design: Design) -> None:
-    """Glasses of the size people wear: each lens a little wider than the eye."""
-    if design.glasses == "none":
-        return
-    colour = design.glasses_colour
-    for side in (-1, 1):
-        x, y = side * (EYE_X + 0.5), EYE_Y + 4
-        if design.glasses == "round":
-            lens = ring(x, y, 26.5, 24.5, 12)
-        else:
-            lift = 4.0 if design.glasses == "cat" else 0.0
-            box = [
-                (-25, -14),
-                (-16, -19),
-                (14, -20 - lift * 0.5),
-                (26, -16 - lift),
-                (25, 6),
-                (15, 19),
-                (-12, 19),
-                (-23, 8),
-            ]
-            lens = [(x + side * dx, y + dy) for dx, dy in box]
-        rim = curve(pen.many(lens, 78.0))
-        sheet.fill(rim, (226, 240, 255), 0.13)
-        sheet.line(rim, colour, 3.6)
-        shine = [(x + design.light * 4 - 12, y + 8), (x + design.light * 4 - 2, y - 12)]
-        sheet.line(polygon(pen.many(shine, 80.0)), (255, 255, 255), 3.0, 0.3)
-        temple = pen.many([(side * (EYE_X + 26), EYE_Y - 4, 74.0), (side * 74, EYE_Y - 3, 8.0)])
-        sheet.line(polygon(temple), colour, 3.2)
-    bridge = pen.many([(-6.5, EYE_Y + 1, 84.0), (0, EYE_Y - 3, 86.0), (6.5, EYE_Y + 1, 84.0)])
-    sheet.line(curve(bridge, closed=False), colour, 3.4)
-
-
-def draw_earrings(sheet: Sheet, pen: Pen, design: Design) -> None:
-    """Small studs or drops under the ears."""
-    if not design.earrings or design.hair in ("long", "wavy", "curls_long", "locks", "bob", "bangs"):
-        return
-    for side in (-1, 1):
-        drop = ring(side * 77, 164 + 4 * design.volume, 4.0, 4.0 + 4 * design.volume, 8)
-        sheet.fill(curve(pen.many(drop, -4.0)), (246, 214, 122))
-        sheet.line(curve(pen.many(drop, -4.0)), (150, 110, 40), 1.2)

@@ -29,7 +29,7 @@ _HAIR: dict[Hair, tuple[float, float]] = {
 
 _SKIN: list[Colour] = [  # from very light to very dark, natural and a little warm
     (255, 224, 204), (250, 208, 180), (240, 190, 154), (226, 168, 126), (203, 141, 100),
-    (172, 112, 76), (138, 86, 58), (106, 65, 46), (80, 50, 38),
+    (174, 114, 78), (144, 92, 62), (118, 75, 53), (96, 62, 46),
 ]  # fmt: skip
 _HAIR_COLOURS: list[tuple[Colour, float, float]] = [  # colour, weight with light skin, weight with dark skin
     ((42, 34, 36), 14, 70), ((70, 46, 36), 22, 24), ((112, 70, 44), 22, 6), ((150, 96, 54), 12, 2),
@@ -97,7 +97,7 @@ def sample_design(seed: int, number: int) -> Design:
     rng = np.random.default_rng([seed, number, 0xA7A7])
     even = _even(number, 6, seed)
     soft = bool((number + seed) % 2)
-    dark = float(even[0])
+    dark = float(even[0]) ** 1.5  # lighter tones are commoner, as in the source's photos
     skin = _ramp(_SKIN, dark)
     skin = times(skin, (1.0, rng.uniform(0.97, 1.03), rng.uniform(0.94, 1.05)))
     hair = _weighted(list(_HAIR), [w[0 if soft else 1] for w in _HAIR.values()], float(even[1]))
@@ -153,7 +153,7 @@ def sample_design(seed: int, number: int) -> Design:
         mouth_y=float(np.clip(rng.normal(186.5, 2.4), 181, 192)),
         ear=float(rng.uniform(0.88, 1.1)),
         shoulders=float(rng.uniform(0.9, 1.02) if soft else rng.uniform(1.02, 1.18)),
-        yaw=float(np.clip(_normal(float(even[2])) * 11.0, -24, 24)),
+        yaw=float(np.clip(_normal(float(even[2])) * 9.0, -18, 18)),
         pitch=float(np.clip(rng.normal(0, 5.5), -12, 12)),
         roll=float(np.clip(rng.normal(0, 3.5), -8, 8)),
         light=int(rng.choice([-1, 1])),
@@ -161,7 +161,7 @@ def sample_design(seed: int, number: int) -> Design:
         opened=opened,
         mouth_width=float(rng.uniform(0.92, 1.08)),
         brow_raise=float(np.clip(rng.normal(0.15 + 0.3 * opened, 0.4), -0.8, 1.0)),
-        brow_angle=float(np.clip(rng.normal(0.0 - 0.25 * min(smile, 0.0), 0.35), -0.8, 0.8)),
+        brow_angle=float(np.clip(rng.normal(-0.3 - 0.4 * min(smile, 0.0), 0.32), -0.9, 0.6)),
         squint=float(np.clip(0.28 * max(smile, 0.0) * (0.5 + opened) + rng.normal(0, 0.06), 0.0, 0.4)),
         gaze=(float(np.clip(rng.normal(0, 0.9), -1.8, 1.8)), float(np.clip(rng.normal(0, 0.5), -1, 1))),
     )
@@ -194,7 +194,7 @@ def _ramp(colours: list[Colour], t: float) -> Colour:
 
 
 def _coloured(rng: np.random.Generator, table: list[tuple[Colour, float, float]], dark: float) -> Colour:
-    weights = np.array([light * (1 - dark) ** 2 + deep * dark for _, light, deep in table])
+    weights = np.array([light * (1 - dark) ** 3 + deep * dark for _, light, deep in table])
     colour = table[int(rng.choice(len(table), p=weights / weights.sum()))][0]
     return mix(colour, hsl(rng.uniform(0, 360), 0.4, 0.5), 0.04)
 
@@ -206,7 +206,7 @@ def _hair_colour(rng: np.random.Generator, dark: float, grey: bool, age: float) 
 
 
 def _lips(rng: np.random.Generator, skin: Colour, soft: bool) -> Colour:
-    natural = mix(times(skin, (0.86, 0.62, 0.6)), (176, 64, 66), 0.3)
+    natural = mix(times(skin, (0.9, 0.66, 0.64)), (190, 72, 76), 0.35)
     if soft and rng.random() < 0.5:
         painted = hsl(float(rng.choice([352, 342, 8, 335])), 0.62, float(rng.uniform(0.38, 0.52)))
         return mix(natural, painted, 0.75)

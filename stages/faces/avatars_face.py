@@ -105,10 +105,10 @@ def draw_age(sheet: Sheet, pen: Pen, design: Design) -> None:
 def eye_outline(design: Design, side: int) -> list[tuple[float, float]]:
     """Almond of one eye: inner corner, upper lid to the outer corner, lower lid back (8 points, head units)."""
     k = design.eye_size
-    width, up, low = 20.5 * k, 17.0 * k * (1 - 0.55 * design.squint), 13.5 * k * (1 - 1.1 * design.squint)
+    width, up, low = 21.5 * k, 18.5 * k * (1 - 0.5 * design.squint), 14.5 * k * (1 - 1.1 * design.squint)
     tilt = design.eye_tilt
     shape = [
-        (-width, 3.0), (-0.62 * width, -0.7 * up), (0.0, -up), (0.62 * width, -0.76 * up - 0.5 * tilt),
+        (-width, 2.5), (-0.64 * width, -0.8 * up), (0.0, -up), (0.64 * width, -0.74 * up - 0.5 * tilt),
         (width, -tilt), (0.6 * width, 0.78 * low), (0.0, low), (-0.6 * width, 0.8 * low),
     ]  # fmt: skip
     return [(side * (EYE_X + dx), EYE_Y + dy) for dx, dy in shape]
@@ -127,14 +127,14 @@ def draw_eyes(sheet: Sheet, pen: Pen, design: Design) -> None:
         sheet.fill(shape, (250, 250, 252))
         gx, gy = side * EYE_X - 1.2 * side + design.gaze[0], EYE_Y - 1.0 + design.gaze[1]
         centre = pen.at(gx, gy)
-        iris = curve(pen.many(ring(gx, gy, 12.6 * k, 13.2 * k)))
+        iris = curve(pen.many(ring(gx, gy, 13.4 * k, 14.0 * k)))
         dark, bright = times(design.eye_colour, (0.42, 0.4, 0.45)), mix(design.eye_colour, (255, 240, 200), 0.35)
         below = (centre[0], centre[1] + 5)
         paint = sheet.radial(below, 15 * k, [(0, bright), (0.5, design.eye_colour), (1, dark)])
         sheet.fill(iris, paint, clip=clip)
         sheet.line(iris, times(dark, (0.6, 0.6, 0.6)), 1.6, clip=clip)
         sheet.fill(curve(pen.many(ring(gx, gy, 6.4 * k, 6.8 * k, 8))), (16, 10, 14), clip=clip)
-        top, mid = pen.at(side * EYE_X, EYE_Y - 18 * k), pen.at(side * EYE_X, EYE_Y - 3 * k)
+        top, mid = pen.at(side * EYE_X, EYE_Y - 19.5 * k), pen.at(side * EYE_X, EYE_Y - 3 * k)
         sheet.fill(shape, sheet.linear(top, mid, [(0, INK, 0.55), (0.5, INK, 0.22), (1, INK, 0)]))
         glint = (gx + 4.6 * design.light * k, gy - 4.8 * k)
         sheet.fill(curve(pen.many(ring(*glint, 3.7 * k, 4.0 * k, 8))), (255, 255, 255), clip=clip)
@@ -162,7 +162,7 @@ def draw_brows(sheet: Sheet, pen: Pen, design: Design) -> None:
     if design.grey:
         colour = times(design.hair_colour, (0.72, 0.7, 0.7))
     lift, slant, weight = 5.0 * design.brow_raise, 4.0 * design.brow_angle, design.brow_weight
-    y = 97.5 - lift - 3.0 * (design.eye_size - 1) * 10
+    y = 92.0 - lift - 3.0 * (design.eye_size - 1) * 10
     spine = [
         (12.0, y + 2.5 + slant, 3.6),
         (27.0, y - 2.5 + 0.3 * slant, 4.0),
