@@ -58,12 +58,14 @@ def list_styles() -> None:
     from pipeline import styles
 
     for row in styles.describe(find_project()):
-        extra = [
-            f"{row['overrides']} overridden stages" if row["overrides"] else "",
+        parts = [
+            row["pictures"],
+            row["licence"] or "licence unknown",
+            row["verdict"],
+            f"overrides: {', '.join(row['overrides'])}" if row["overrides"] else "",
             f"{row['releases']} releases" if row["releases"] else "",
         ]
-        details = [row["pictures"], row["licence"] or "licence unknown", row["verdict"] or "not evaluated", *extra]
-        print(f"{row['style']:<16} " + " | ".join(part for part in details if part))
+        print(f"{row['style']:<16} " + " | ".join(part for part in parts if part))
 
 
 def remove_style(name: Style, yes: Yes = False) -> None:

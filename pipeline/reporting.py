@@ -16,17 +16,10 @@ WEBHOOK_TIMEOUT_S = 10
 log = logging.getLogger(__name__)
 
 
-def verdict(project: Project, style: str) -> dict[str, Any]:
-    """The verdict part of the style's last evaluation; empty when there is none."""
-    metrics = read_json(project.root / "reports" / style / "evaluate" / "metrics.json") or {}
-    value = metrics.get("verdict", {})
-    return value if isinstance(value, dict) else {"text": str(value)}
-
-
 def verdict_line(project: Project, style: str) -> str:
-    """The verdict in one line."""
-    found = verdict(project, style)
-    return str(found.get("text") or found.get("line") or (json.dumps(found) if found else "not evaluated"))
+    """The verdict of the style's last evaluation: "pass", "warn", "fail", "unknown" or "not evaluated"."""
+    metrics = read_json(project.root / "reports" / style / "evaluate" / "metrics.json") or {}
+    return str(metrics.get("verdict", "not evaluated"))
 
 
 def numbers(project: Project, style: str) -> list[dict[str, Any]]:

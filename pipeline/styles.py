@@ -1,7 +1,6 @@
 """Adding, listing and removing styles, and choosing the photos: pictures judged first, then put under DVC."""
 
 import io
-import json
 import shutil
 import sys
 import tempfile
@@ -224,22 +223,20 @@ def delete(project: Project, name: str) -> int:
 
 
 def describe(project: Project) -> list[dict[str, Any]]:
-    """One row per style: name, pictures, licence, overrides, verdict of the last evaluation, releases."""
+    """One row per style: name, pictures, licence, stages with overrides, verdict of the last evaluation, releases."""
     from pipeline.releases import versions
+    from pipeline.reporting import verdict_line
 
     rows = []
     for name, item in load_settings(project.params).styles.items():
-        metrics = read_json(project.root / "reports" / name / "evaluate" / "metrics.json") or {}
-        verdict = metrics.get("verdict", "")
+        changed = [key for key in type(item).model_fields if key not in ("pictures", "licence") and getattr(item, key)]
         rows.append(
             {
                 "style": name,
                 "pictures": item.pictures,
                 "licence": item.licence,
-                "overrides": sum(
-                    bool(getattr(item, key)) for key in type(item).model_fields if key not in ("pictures", "licence")
-                ),
-                "verdict": verdict if isinstance(verdict, str) else json.dumps(verdict),
+                "overrides": changed,
+                "verdict": verdict_line(project, name),
                 "releases": len(versions(project, name)),
             }
         )

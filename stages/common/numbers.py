@@ -1,8 +1,8 @@
 """What DVC shows and compares: the numbers and the curve of a stage, each as one file of its own.
 
-A stage's report folder is one DVC output, and DVC lets no output lie in another. So the runner copies
-``summary.json`` (``metrics.json`` for evaluate) to ``reports/metrics/`` and ``stats.csv`` to ``reports/curves/``, which
-dvc.yaml declares as metrics and plots.
+A stage's report folder is one DVC output, and DVC lets no output lie in another. So the runner copies the numbers of
+``summary.json`` (the verdict's rows of ``metrics.json`` for evaluate) to ``reports/metrics/`` and ``stats.csv`` to
+``reports/curves/``, which dvc.yaml declares as metrics and plots.
 """
 
 import json
@@ -20,9 +20,24 @@ def publish_numbers(root: Path, stage: str, style: str, report: Path, seconds: f
         seconds: how long the stage took; recorded unless the stage recorded its own.
     """
     numbers: dict[str, Any] = {"seconds": round(seconds, 1)}
-    for name in ("summary.json", "metrics.json"):
-        if (report / name).is_file():
-            numbers |= json.loads((report / name).read_text(encoding="utf-8"))
+    if (report / "summary.json").is_file():
+        numbers |= _numbers(json.loads((report / "summary.json").read_text(encoding="utf-8")))
+    if (report / "metrics.json").is_file():
+        metrics = json.loads((report / "metrics.json").read_text(encoding="utf-8"))
+        numbers["verdict"] = metrics.get("verdict", "")
+        numbers |= {name: row["value"] for name, row in metrics.get("rows", {}).items()}
+        numbers["n"] = _numbers(metrics.get("n", {}))
     write_json(root / "reports" / "metrics" / style / f"{stage}.json", numbers)
     if (report / "stats.csv").is_file():
         write_bytes(root / "reports" / "curves" / style / f"{stage}.csv", (report / "stats.csv").read_bytes())
+
+
+def _numbers(values: dict[str, Any]) -> dict[str, Any]:
+    """Numbers and short texts, maps included; lists and long texts are no metrics."""
+    kept: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            kept[key] = _numbers(value)
+        elif isinstance(value, int | float) or (isinstance(value, str) and len(value) <= 40):
+            kept[key] = value
+    return kept

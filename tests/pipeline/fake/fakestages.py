@@ -66,9 +66,16 @@ def fuse(ctx: StageContext) -> None:
     write_bytes(folder / "fused.safetensors", parent + f" mid {ctx.settings.fuse.mid}".encode())
 
 
+def export(ctx: StageContext) -> None:
+    """Something to ship."""
+    folder = ctx.root / "models" / ctx.style
+    write_bytes(folder / "mobile.mnn", (folder / "fused.safetensors").read_bytes()[:40])
+    write_json(folder / "mobile.json", {"style": ctx.style})
+
+
 def evaluate(ctx: StageContext) -> None:
     """Writes numbers, a verdict and a report."""
-    write_json(ctx.report / "metrics.json", {"gap": 0.5, "verdict": {"text": "pass: gap 0.5", "ok": True}})
+    write_json(ctx.report / "metrics.json", {"verdict": "pass", "rows": {"style_gap": {"value": 0.5}}})
     write_bytes(ctx.root / "reports" / ctx.style / "report.html", b"<h1>report</h1>")
 
 
