@@ -39,6 +39,8 @@ class VGG19(nn.Module):
     Layers carry Keras' names, ``block4_conv4`` is the conv4_4 of the papers.
     """
 
+    mean: Tensor
+
     def __init__(self, weights: dict[str, NDArray[np.float32]]) -> None:
         super().__init__()
         self.convs = nn.ModuleDict()
@@ -188,12 +190,22 @@ def encoder_net(root: Path) -> FeatureNet:
     """
     from stages.generate.encoder import load_encoder
 
+    path = encoder_file(root)
+    encoder = load_encoder(path).eval()
+    return FeatureNet("enc", "encoder, pooled", sha256(path)[:16], encoder.features)
+
+
+def encoder_file(root: Path) -> Path:
+    """The encoder that measures: the shipped one where there is one, else this checkout's own.
+
+    Raises:
+        InputError: there is neither.
+    """
     candidates = [root / "models" / folder / "encoder.safetensors" for folder in ("shipped", "source")]
     path = next((p for p in candidates if p.is_file()), None)
     if path is None:
         raise InputError(f"no encoder at {candidates[0]} or {candidates[1]}; run the 'source' stage first")
-    encoder = load_encoder(path).eval()
-    return FeatureNet("enc", "encoder, pooled", sha256(path)[:16], encoder.features)
+    return path
 
 
 def import_torchvision() -> None:

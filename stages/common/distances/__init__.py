@@ -8,7 +8,7 @@ tuning of pairs, the report and the verdict, so their figures may be compared.
 
 from stages.common.distances.frechet import frechet, frechet_from_statistics, statistics
 from stages.common.distances.identity import diversity, identity_rank
-from stages.common.distances.intervals import Estimate, bootstrap, difference, rate
+from stages.common.distances.intervals import Estimate, bootstrap, difference, jackknife, rate
 from stages.common.distances.neighbours import kid, precision_recall
 from stages.common.distances.pixels import (
     background,
@@ -16,11 +16,12 @@ from stages.common.distances.pixels import (
     background_ssim,
     colour_shift,
     mask_iou,
+    outline_gradient,
     psnr,
     seam,
     sharpness,
 )
-from stages.common.distances.style import StyleGap, head_only, style_gap
+from stages.common.distances.style import StyleGap, head_only, style_distance, style_gap
 
 __all__ = [
     "Estimate",
@@ -36,13 +37,16 @@ __all__ = [
     "frechet_from_statistics",
     "head_only",
     "identity_rank",
+    "jackknife",
     "kid",
     "mask_iou",
+    "outline_gradient",
     "precision_recall",
     "psnr",
     "rate",
     "seam",
     "sharpness",
     "statistics",
+    "style_distance",
     "style_gap",
 ]

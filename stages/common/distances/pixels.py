@@ -89,20 +89,24 @@ def mask_iou(a: Tensor, b: Tensor) -> Scores:
     return np.where(union > 0, both / np.maximum(union, 1), np.nan)
 
 
-def seam(photos: Tensor, results: Tensor, masks: Tensor) -> Scores:
-    """Extra gradient along the head's outline, in grey levels per pixel; 0 when it blends in as in the photo.
-
-    Mean luma gradient magnitude of the result minus the photo's in a band of 2 px on both sides of the mask's
-    0.5 contour. A hard cut-out edge is strongly positive, a smeared outline negative; drawn outlines of a
-    style count too, so compare with the target of stage 1 rather than with 0.
-    """
-    rows = []
-    for (photo, mask), result in zip(_pairs(photos, masks), _images(results), strict=True):
+def outline_gradient(images: Tensor, masks: Tensor) -> Scores:
+    """Mean luma gradient magnitude in a band of 2 px on both sides of the mask's 0.5 contour, grey levels per pixel."""
+    disc, rows = _disc(_SEAM_WIDTH), []
+    for image, mask in _pairs(images, masks):
         inside = (mask >= 0.5).astype(np.uint8)
-        disc = _disc(_SEAM_WIDTH)
         band = (cv2.dilate(inside, disc) - cv2.erode(inside, disc)).astype(np.float32)
-        rows.append(_weighted_mean(_gradient(result) - _gradient(photo), band))
+        dy, dx = np.gradient(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY))
+        rows.append(_weighted_mean(np.hypot(dx, dy), band))
     return np.array(rows)
+
+
+def seam(photos: Tensor, results: Tensor, masks: Tensor) -> Scores:
+    """Gradient along the head's outline beyond the photo's, grey levels per pixel; 0 when it blends in as in the photo.
+
+    A hard cut-out edge is strongly positive, a smeared outline negative. Outlines that a style draws count too: compare
+    with :func:`outline_gradient` of the style's own pictures rather than with 0.
+    """
+    return outline_gradient(results, masks) - outline_gradient(photos, masks)
 
 
 def colour_shift(photos: Tensor, results: Tensor, masks: Tensor) -> tuple[Scores, Scores]:
@@ -150,12 +154,6 @@ def _psnr(difference: Array) -> float:
     if error == 0:
         return IDENTICAL_PSNR
     return min(IDENTICAL_PSNR, float(10 * np.log10(255**2 / error)))
-
-
-def _gradient(image: Array) -> Array:
-    luma = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-    dy, dx = np.gradient(luma)
-    return np.hypot(dx, dy)
 
 
 def _mean_lab(image: Array, mask: Array) -> Scores:

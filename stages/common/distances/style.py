@@ -90,3 +90,30 @@ def style_gap(
         estimate = Estimate(gap(everything), float("nan"), float("nan"), min(sizes))
     d, floor, d_photos = (float(v) for v in parts(everything))
     return StyleGap(estimate, result=d, floor=floor, photos=d_photos, n_style=len(real))
+
+
+def style_distance(pictures: Features, style: Features, photos: Features) -> NDArray[np.float64]:
+    """Where each single picture stands between style (0) and photo (1): the kernel witness, scaled. [N] float64.
+
+    The witness of the KID kernel is the mean similarity to photos minus the mean similarity to style pictures. It is
+    scaled so that the style pictures average 0 and the photos 1, which makes groups and single pictures comparable;
+    pictures may lie beyond both ends. A picture that is itself in ``style`` or ``photos`` is not compared with itself.
+    """
+    rows, real, untouched = (as_matrix(f) for f in (pictures, style, photos))
+
+    def witness(points: Matrix) -> NDArray[np.float64]:
+        return _similarity(points, untouched) - _similarity(points, real)
+
+    zero, one = float(witness(real).mean()), float(witness(untouched).mean())
+    if one <= zero:
+        return np.full(len(rows), np.nan)
+    return (witness(rows) - zero) / (one - zero)
+
+
+def _similarity(points: Matrix, others: Matrix) -> NDArray[np.float64]:
+    kernel = (points @ others.T / points.shape[1] + 1) ** 3
+    same = (points[:, None, :1] == others[None, :, :1])[..., 0]
+    for i, j in zip(*np.nonzero(same), strict=True):  # a first equal number is rare, so this loop is short
+        same[i, j] = np.array_equal(points[i], others[j])
+    count = (~same).sum(axis=1)
+    return np.where(same, 0, kernel).sum(axis=1) / np.maximum(count, 1)

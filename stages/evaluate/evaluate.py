@@ -1,0 +1,190 @@
+"""Stage ``evaluate``: every figure of a style on the test split, the verdict, the report.
+
+``python -m stages.evaluate.evaluate --style avatar`` writes ``reports/S/evaluate/``:
+
+metrics.json    kinds, N, split; the verdict's rows; figures of all systems; largest group gaps; hashes
+systems.csv     one row per system and figure
+pictures.csv    one row per test photo of the product, with every per-picture figure
+groups.csv      one row per fairness group and figure
+faces/          the same test faces in every run, one picture each: photo | each system
+worst/          the worst 20 pictures per figure: photo above result; ids in worst/worst.csv
+stress.png      hard photos above what becomes of them
+"""
+
+import subprocess
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pipeline.settings import Settings
+from stages.common.atomic import publish_dir, write_json, write_text
+from stages.common.distances import Estimate, bootstrap
+from stages.common.images import grid, write_png
+from stages.common.progress import log
+from stages.common.runner import StageContext, run_stage
+from stages.evaluate import history, product
+from stages.evaluate.assess import Assessment, as_json, assess
+from stages.evaluate.instruments import Instruments, load_instruments
+from stages.evaluate.lineage import hashes
+from stages.evaluate.measure import worst
+from stages.evaluate.subjects import Faces, Pictures, System
+from stages.evaluate.systems import aligned_stylizer, load_systems, test_faces
+
+WORST = ("style_distance", "background_psnr", "identity", "pose", "seam", "mask_iou", "sharpness", "colour_shift")
+WORST_COUNT = 20
+STRESSED = 3
+EQUIVARIANCE_PHOTOS = 32
+
+
+def inputs(settings: Settings, style: str) -> Sequence[Path]:
+    """What decides the figures."""
+    folders = ("data/photos", f"data/style_faces/{style}", f"data/styled/{style}")
+    models = [f"models/{style}/{name}" for name in ("translator.safetensors", "mobile.safetensors", "mobile.mnn")]
+    return [Path(path) for path in (*folders, *models, "models/weights.json")]
+
+
+def main(ctx: StageContext) -> None:
+    """Measures a style on test photos, judges it, writes figures and report."""
+    settings, root, style = ctx.settings, ctx.root, ctx.style
+    began = time.time()
+    cache = root / "work" / "cache"
+    faces = test_faces(root / "data/photos", settings, cache)
+    real = test_faces(root / "data/style_faces" / style, settings, cache)
+    log(f"evaluate: {len(faces)} test photos, {len(real)} real style pictures")
+    tools = load_instruments(settings, style, root)
+    systems = load_systems(root, style, settings, ctx.device, faces, real)
+    log(f"evaluate: {len(systems)} systems ran, {time.time() - began:.0f} s")
+
+    models = root / "models" / style
+    run = aligned_stylizer(models / "mobile.mnn")
+
+    def stylize(picture: Pictures) -> Pictures:
+        return run(picture)[0]
+
+    shipped = shipped_figures(systems, faces, stylize, models / "mobile.mnn", settings.evaluate.latency_runs)
+    result = assess(systems, real, shipped, tools, settings.evaluate)
+
+    out = ctx.work / "report"
+    metrics = describe(settings, faces, real, tools) | as_json(result)
+    metrics |= {"style": style, "git": git_revision(root), "hashes": hashes(root, style)}
+    metrics["when"] = datetime.now(UTC).isoformat(timespec="seconds")
+    metrics["seconds"] = round(time.time() - began, 1)
+    write_tables(out, result, systems)
+    write_pictures(out, result, systems, stylize, settings.evaluate.faces)
+    write_json(out / "metrics.json", metrics)
+    publish_dir(out, ctx.report)
+    history.append(root, style, metrics)
+    failed = [row.title for row in result.rows if row.state == "fail"]
+    log(f"evaluate@{style}: {result.verdict}" + (f"; failed: {', '.join(failed)}" if failed else ""))
+
+    from stages.evaluate.report import write_report
+
+    write_report(root, style, settings)
+
+
+def shipped_figures(
+    systems: Sequence[System], faces: Faces, stylize: product.Stylize, mnn: Path, runs: int
+) -> dict[str, Estimate]:
+    """Figures of the shipped file itself."""
+    by_name = {system.name: system for system in systems}
+    some = faces.some(np.arange(min(EQUIVARIANCE_PHOTOS, len(faces))))
+    return {
+        "equivariance": bootstrap(product.equivariance(stylize, some), clusters=some.persons),
+        "parity": product.parity(by_name.get("torch"), by_name["mnn"]),
+        "size_kb": product.size_kb(mnn),
+        "latency_ms": product.latency(stylize, faces.images[0], runs),
+    }
+
+
+def describe(settings: Settings, faces: Faces, real: Faces, tools: Instruments) -> dict[str, Any]:
+    """What must be equal before two runs may be compared, and N."""
+    kinds = {
+        "features": tools.features.name,
+        "layer": tools.features.layer,
+        "fingerprint": tools.features.fingerprint,
+        "identity": tools.embed_name,
+        "side": int(faces.images.shape[1]),
+        "split": f"photos {faces.index.attrs.get('split', '')}, style {real.index.attrs.get('split', '')}",
+    }
+    return {"kinds": kinds, "n": {"photos": len(faces), "persons": len(set(faces.persons)), "style": len(real)}}
+
+
+def write_tables(out: Path, result: Assessment, systems: Sequence[System]) -> None:
+    """The CSV files, for people, spreadsheets and ``dvc plots``."""
+    titles = {system.name: system.title for system in systems} | {"style": "Real style pictures"}
+    rows = [
+        {"system": name, "title": titles[name], "figure": figure, **estimate.as_dict()}
+        for name, figures in result.figures.items()
+        for figure, estimate in figures.items()
+    ]
+    write_csv(out / "systems.csv", pd.DataFrame(rows))
+    ours = next(system for system in systems if system.role == "product")
+    write_csv(out / "pictures.csv", result.tables[ours.name])
+    write_csv(out / "groups.csv", result.groups)
+
+
+def write_csv(path: Path, table: pd.DataFrame) -> None:
+    """A table with six significant digits, written atomically."""
+    write_text(path, table.to_csv(index=False, float_format="%.6g"))
+
+
+def write_pictures(
+    out: Path, result: Assessment, systems: Sequence[System], stylize: product.Stylize, count: int
+) -> None:
+    """Faces side by side, worst galleries, stress set."""
+    ours = next(system for system in systems if system.role == "product")
+    shared = [system for system in systems if system.inputs is ours.inputs]
+    faces = ours.inputs
+    for row in np.linspace(0, len(faces) - 1, min(count, len(faces))).astype(int):
+        write_png(out / "faces" / f"{faces.ids[row]}.png", grid([s.images[row] for s in shared], len(shared), pad=0))
+    write_text(out / "faces" / "columns.txt", "\n".join(system.title for system in shared) + "\n")
+    latent = next((system for system in systems if system.name == "latent"), None)
+    if latent is not None:
+        pairs = [picture for i in range(min(12, len(latent.images))) for picture in _column(latent, i)]
+        write_png(out / "latent.png", _two_rows(pairs))
+    table = result.tables[ours.name]
+    places = {name: row for row, name in enumerate(faces.ids)}
+    listed = []
+    for metric in WORST:
+        bad = worst(table, metric, WORST_COUNT)
+        if len(bad) == 0:
+            continue
+        rows = [places[name] for name in bad["id"]]
+        write_png(out / "worst" / f"{metric}.png", _two_rows([p for row in rows for p in _column(ours, row)]))
+        listed += [
+            {"metric": metric, "rank": rank, "id": name, "value": value}
+            for rank, (name, value) in enumerate(zip(bad["id"], bad[metric], strict=True), 1)
+        ]
+    write_csv(out / "worst" / "worst.csv", pd.DataFrame(listed, columns=["metric", "rank", "id", "value"]))
+    hard = [product.hard_photos(faces.images[i], faces.images[-1 - i]) for i in range(min(STRESSED, len(faces)))]
+    names = list(hard[0])
+    tiles = []
+    for photos in hard:
+        tiles += [photos[name] for name in names] + [stylize(photos[name]) for name in names]
+    write_png(out / "stress.png", grid(tiles, len(names)))
+    write_text(out / "stress.txt", "\n".join(names) + "\n")
+
+
+def _column(system: System, row: int) -> tuple[np.ndarray, np.ndarray]:
+    return system.inputs.images[row], system.images[row]
+
+
+def _two_rows(pairs: list[np.ndarray]) -> np.ndarray:
+    """photo, result, photo, result ... → one row of photos above one row of results."""
+    return grid(pairs[0::2] + pairs[1::2], len(pairs) // 2)
+
+
+def git_revision(root: Path) -> str:
+    """Short commit of the checkout, with + when files differ from it; "" outside git."""
+    command = ["git", "-C", str(root), "describe", "--always", "--dirty=+", "--abbrev=10"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    return result.stdout.strip() if result.returncode == 0 else ""
+
+
+if __name__ == "__main__":
+    run_stage("evaluate", main, inputs)
