@@ -16,7 +16,19 @@ from pipeline.settings.pair import PairSettings, TranslateSettings
 
 STYLE_NAME = re.compile(r"[a-z][a-z0-9_-]{0,39}")
 RESERVED = frozenset(
-    {"photos", "source", "demo_inputs", "index", "weights", "shipped", "external", "metrics", "curves", "cache"}
+    {
+        "photos",
+        "source",
+        "demo_inputs",
+        "index",
+        "weights",
+        "shipped",
+        "external",
+        "metrics",
+        "curves",
+        "history",
+        "cache",
+    }
 )
 
 Overrides = dict[str, Any]
