@@ -12,8 +12,8 @@ from stages.common.weights import find
 
 INPUT_SIDE = 112
 # The network expects eyes and mouth where ArcFace's template has them. Shares of the FFHQ-aligned picture's side, found
-# on the London pairs (neutral against smiling picture of 82 people, 64 px): rank 1 right for all 82, own and other pairs
-# 8.9 standard deviations apart; side 0.95 gives 6.4, centre at 0.56 gives 5.3, BGR instead of RGB 8.2.
+# on the London pairs (neutral against smiling picture of 82 people, 64 px): rank 1 right for all 82, own and others'
+# pairs 8.9 standard deviations apart; side 0.95 gives 6.4, centre at 0.56 gives 5.3, BGR instead of RGB 8.2.
 CROP_SIDE = 0.73
 CROP_CENTRE = (0.5, 0.52)
 
@@ -52,7 +52,7 @@ class OnnxNet(nn.Module):
         for operation, inputs, output, options in self._steps:
             first = values[inputs[0]]
             if operation == "Conv":
-                bias = self.convs[f"{output}_bias"] if f"{output}_bias" in self.convs else None
+                bias = self.convs.get(f"{output}_bias", None)
                 values[output] = F.conv2d(first, self.convs[f"{output}_weight"], bias, **options)
             elif operation == "Add":
                 values[output] = first + values[inputs[1]]

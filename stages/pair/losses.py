@@ -23,7 +23,7 @@ def discriminator_loss(logits: Sequence[Tensor], real: int, fake: int, edge_weig
 
 
 def cam_loss(own: Tensor, other: Tensor) -> Tensor:
-    """Binary cross-entropy of the generator's CAM: logits [N, 2] of the domain it translates to 1, of the other to 0."""
+    """Binary cross-entropy of the generator's CAM: logits [N, 2] of its input domain to 1, of the other to 0."""
     one = F.binary_cross_entropy_with_logits(own, torch.ones_like(own))
     return one + F.binary_cross_entropy_with_logits(other, torch.zeros_like(other))
 

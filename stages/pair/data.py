@@ -1,0 +1,114 @@
+"""The batches of stage 2: photos, style pictures and latent pairs, flipped, on the device."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pipeline.settings import TranslateSettings
+from stages.common.dataset import FaceDataset
+from stages.common.device import Device
+from stages.common.errors import InputError
+from stages.pair.augment import flip_some, smooth_edges
+from stages.pair.training import Batch
+
+MIN_PICTURES = 8  # below that a style has nothing to be learnt from but single pictures
+
+
+class Feed:
+    """Draws what a step sees after ``nimg`` photos; the same whenever asked (its flips use torch's seeded RNG)."""
+
+    def __init__(
+        self,
+        settings: TranslateSettings,
+        resolution: int,
+        seed: int,
+        device: Device,
+        photos: Path,
+        style_faces: Path,
+        styled: Path,
+        cache: Path,
+    ) -> None:
+        """Opens the training splits of the three datasets.
+
+        Raises:
+            InputError: a dataset is missing or too small; names it.
+        """
+        pair_fields = ("photo", "styled", "mask")
+        self.settings, self.device, self.seed = settings, device, seed
+        self.photos = FaceDataset(photos, resolution, split="train", cache=cache)
+        self.style = FaceDataset(style_faces, resolution, split="train", cache=cache)
+        needs_pairs = max(settings.warm_kimg, settings.pairs_start, settings.pairs_end, settings.styled_share) > 0
+        self.pairs = (
+            FaceDataset(styled, resolution, split="train", fields=pair_fields, cache=cache) if needs_pairs else None
+        )
+        for name, dataset in (("photos", self.photos), ("style faces", self.style)):
+            if len(dataset) < MIN_PICTURES:
+                raise InputError(
+                    f"{dataset.folder}: {len(dataset)} {name} to train on, at least {MIN_PICTURES} are needed"
+                )
+        self._weights = {"photos": _weights(self.photos), "style": _weights(self.style)}
+        self._edges = np.stack([smooth_edges(self.style.get(i, "image")) for i in range(len(self.style))])
+
+    def batch(self, nimg: int) -> Batch:
+        """The pictures of the step after ``nimg`` photos (of this process's share of the batch)."""
+        s, world, rank = self.settings, self.device.world, self.device.rank
+        n = max(2, s.batch // world)
+        start = nimg // world
+        seed = self.seed * world + rank
+        warm = self.pairs is not None and nimg < s.warm_kimg * 1000
+        paired = self.pairs is not None and max(s.pairs_start, s.pairs_end) > 0
+        n_pairs = n if warm else n // 2 if paired else 0
+        n_photos = n - n_pairs
+        n_style = max(1, n // 2)
+        n_drawn = n_style if self.pairs is None else n_style - round(s.styled_share * n_style)
+        photos = self.photos.batch(start, max(1, n_photos), seed, self._weights["photos"])
+        drawn = self.style.batch(start, max(1, n_drawn), seed + 1, self._weights["style"])
+        style = [_image(drawn["image"])]
+        style_mask = [_mask(drawn["mask"])]
+        pair_photo = pair_styled = pair_mask = torch.empty(0)
+        if self.pairs is not None:
+            pairs = self.pairs.batch(start, n_pairs + n_style - n_drawn, seed + 2)
+            images, masks = _image(pairs["styled"]), _mask(pairs["mask"])
+            style.append(images[n_pairs:])
+            style_mask.append(masks[n_pairs:])
+            pair_photo, pair_styled, pair_mask = _image(pairs["photo"])[:n_pairs], images[:n_pairs], masks[:n_pairs]
+            flips = torch.rand(n_pairs) < 0.5
+            pair_photo, pair_styled, pair_mask = flip_some(flips, pair_photo, pair_styled, pair_mask)
+        n_edges = max(1, n_style // 2) if s.edge_weight > 0 and not warm else 0
+        picked = drawn["index"][:n_edges]
+        edges = _image(torch.from_numpy(self._edges[picked.numpy()]).permute(0, 3, 1, 2))
+        edges_mask = _mask(drawn["mask"])[:n_edges]
+        photo, photo_mask = _flip(_image(photos["image"]), _mask(photos["mask"]))
+        styles, style_masks = _flip(torch.cat(style), torch.cat(style_mask))
+        edges, edges_mask = _flip(edges, edges_mask)
+        parts = (
+            photo, photo_mask, styles, style_masks, edges, edges_mask, pair_photo, pair_styled, pair_mask,
+        )  # fmt: skip
+        return Batch(*(self._to_device(part) for part in parts))
+
+    def _to_device(self, part: Tensor) -> Tensor:
+        if part.ndim != 4:
+            return part
+        return part.to(self.device.device).contiguous(memory_format=self.device.memory_format)
+
+
+def _flip(images: Tensor, masks: Tensor) -> list[Tensor]:
+    return flip_some(torch.rand(len(images)) < 0.5, images, masks)
+
+
+def _image(pixels: Tensor) -> Tensor:
+    return pixels.float().div_(127.5).sub_(1)
+
+
+def _mask(pixels: Tensor) -> Tensor:
+    return pixels.float().div_(255)
+
+
+def _weights(dataset: FaceDataset) -> np.ndarray | None:
+    """Sampling weights of the index, None where it has none or all are equal."""
+    if "weight" not in dataset.index:
+        return None
+    weights = dataset.index["weight"].fillna(1.0).to_numpy(np.float64)
+    return None if np.ptp(weights) == 0 or weights.sum() <= 0 else weights

@@ -1,0 +1,283 @@
+"""The translator's networks and one training step: supervised start on latent pairs, then unpaired beside them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from pipeline.settings import TranslateSettings
+from stages.common.checkpoint import Stateful
+from stages.common.device import Device, average_gradients
+from stages.common.ema import EMA, half_life_beta
+from stages.pair import losses
+from stages.pair.augment import augment, look_at, region
+from stages.pair.layers import clip_rho
+from stages.pair.networks import Details, DiscriminatorPair, Translation, TranslatorConfig, TranslatorGenerator
+
+BETAS = (0.5, 0.999)  # Adam's in the paper
+WEIGHT_DECAY = 1e-4  # the paper's
+
+
+@dataclass
+class Batch:
+    """What one step sees; pictures float32 [N, 3, H, W] in [-1, 1], masks [N, 1, H, W] in [0, 1].
+
+    Attributes:
+        photo, photo_mask: real photos [A]. style, style_mask: pictures of the style [B]; of them the first
+            ``drawn`` are real style pictures, the others stage 1's.
+        edges: edge-smoothed copies of some style pictures, with their masks in ``edges_mask``; may be empty.
+        pair_photo, pair_styled, pair_mask: latent pairs [P]; may be empty.
+    """
+
+    photo: Tensor
+    photo_mask: Tensor
+    style: Tensor
+    style_mask: Tensor
+    edges: Tensor
+    edges_mask: Tensor
+    pair_photo: Tensor
+    pair_styled: Tensor
+    pair_mask: Tensor
+
+
+class Trainer:
+    """Networks, optimisers and the step; everything that changes is in :attr:`state`.
+
+    The way back (style → photo) and the photos' discriminators run at half width by default: they only serve the
+    cycle, and they would cost as much as the translator itself.
+    """
+
+    def __init__(
+        self, settings: TranslateSettings, resolution: int, device: Device, likeness: nn.Module | None
+    ) -> None:
+        s, self.settings, self.device, self.likeness = settings, settings, device, likeness
+        config = TranslatorConfig(s.width, s.blocks, s.mask, s.skip)
+        back = TranslatorConfig(s.backward_width, s.blocks, s.mask, s.skip)
+        half = max(4, s.discriminator_width * s.backward_width // s.width)
+        self.forward_net = self._place(TranslatorGenerator(config))
+        self.backward_net = self._place(TranslatorGenerator(back))
+        self.style_critic = self._place(DiscriminatorPair(s.discriminator_width, resolution))
+        self.photo_critic = self._place(DiscriminatorPair(half, resolution))
+        self.ema = EMA(self.forward_net)
+        self.g_optimiser = self._adam(self.forward_net, self.backward_net)
+        self.d_optimiser = self._adam(self.style_critic, self.photo_critic)
+
+    @property
+    def state(self) -> Mapping[str, Stateful]:
+        """Everything a checkpoint must hold."""
+        return {
+            "forward": self.forward_net,
+            "backward": self.backward_net,
+            "style_critic": self.style_critic,
+            "photo_critic": self.photo_critic,
+            "ema": self.ema,
+            "g_optimiser": self.g_optimiser,
+            "d_optimiser": self.d_optimiser,
+        }
+
+    def step(self, batch: Batch, nimg: int) -> dict[str, Tensor]:
+        """One update of all networks after ``nimg`` photos; returns the losses by name, unweighted."""
+        s = self.settings
+        total = s.kimg * 1000
+        for optimiser in (self.g_optimiser, self.d_optimiser):
+            for group in optimiser.param_groups:
+                group["lr"] = group["base_lr"] * min(1.0, 2 * (1 - nimg / total) + 0.02)
+        with self.device.autocast():
+            if len(batch.pair_photo) and nimg < s.warm_kimg * 1000:
+                parts = self._supervised(batch)
+            else:
+                parts = self._unpaired(batch, nimg)
+        # the half-life grows with the run: an average over the first steps would carry the random start for long
+        half_life = min(s.ema_kimg * 1000, 0.1 * nimg + s.batch)
+        self.ema.update(half_life_beta(s.batch, half_life))
+        return {name: part.detach() for name, part in parts.items()}
+
+    # ---- warm start --------------------------------------------------------------------------------------------------
+
+    def _supervised(self, batch: Batch) -> dict[str, Tensor]:
+        """Both ways on latent pairs: source(w) → fused(w) inside the head, background as it was."""
+        s = self.settings
+        photo, styled, mask = batch.pair_photo, batch.pair_styled, batch.pair_mask
+        pasted = photo + mask * (styled - photo)
+        there, details = self.forward_net.detailed(photo)
+        back, back_details = self.backward_net.detailed(pasted)
+        parts = {
+            "pairs": losses.masked_l1(there.content, styled, mask),
+            "pairs_back": losses.masked_l1(back.content, photo, mask),
+        }
+        total = s.pairs_start * (parts["pairs"] + parts["pairs_back"])
+        total = total + self._keep_background(parts, there, details, photo, mask)
+        total = total + self._keep_background({}, back, back_details, pasted, mask)
+        self._update_generators(total)
+        return parts
+
+    # ---- unpaired ----------------------------------------------------------------------------------------------------
+
+    def _unpaired(self, batch: Batch, nimg: int) -> dict[str, Tensor]:
+        s = self.settings
+        photo = torch.cat([batch.photo, batch.pair_photo])
+        photo_mask = torch.cat([batch.photo_mask, batch.pair_mask])
+        style, style_mask = batch.style, batch.style_mask
+        photo_region, style_region = region(photo_mask, s.region_grow), region(style_mask, s.region_grow)
+        photo_seen, style_seen = shared_regions(photo_region, style_region)
+
+        there, there_details = self.forward_net.detailed(photo)
+        back, back_details = self.backward_net.detailed(style)
+        parts = self._update_discriminators(batch, photo, photo_seen, style_seen, there.output, back.output)
+
+        # the discriminators are only looked through here: no gradient of theirs is needed
+        for critic in (self.style_critic, self.photo_critic):
+            critic.requires_grad_(False).eval()
+        total = self._adversarial(parts, there, photo_seen, back, style_seen)
+        total = total + self._cycle(parts, there, photo, photo_region, back, style, style_region)
+        total = total + self._keep_background(parts, there, there_details, photo, photo_mask)
+        total = total + self._keep_background({}, back, back_details, style, style_mask)
+        if len(batch.pair_photo):
+            own = slice(len(batch.photo), None)
+            parts["pairs"] = losses.masked_l1(there.content[own], batch.pair_styled, batch.pair_mask)
+            total = total + self._pairs_weight(nimg) * parts["pairs"]
+        if nimg // s.batch % s.identity_every == 0:  # lazily, × the interval (as StyleGAN2's regularisers)
+            total = total + s.identity_every * self._occasional(parts, batch, photo, there, there_details, back_details)
+        self._update_generators(total)
+        for critic in (self.style_critic, self.photo_critic):
+            critic.requires_grad_(True).train()
+        return parts
+
+    def _pairs_weight(self, nimg: int) -> float:
+        """From ``pairs_start`` after the warm start to ``pairs_end`` at the end, geometrically where both are > 0."""
+        s = self.settings
+        start, end = s.warm_kimg * 1000, s.kimg * 1000
+        t = min(1.0, max(0.0, (nimg - start) / max(end - start, 1)))
+        if min(s.pairs_start, s.pairs_end) <= 0:
+            return s.pairs_start + t * (s.pairs_end - s.pairs_start)
+        return float(s.pairs_start ** (1 - t) * s.pairs_end**t)
+
+    def _adversarial(
+        self, parts: dict[str, Tensor], there: Translation, photo_seen: Tensor, back: Translation, style_seen: Tensor
+    ) -> Tensor:
+        s = self.settings
+        parts["gan"] = losses.lsgan(self.style_critic(self._seen(there.output, photo_seen)), 1.0)
+        parts["gan_back"] = losses.lsgan(self.photo_critic(self._seen(back.output, style_seen)), 1.0)
+        return s.gan * (parts["gan"] + parts["gan_back"])
+
+    def _cycle(
+        self,
+        parts: dict[str, Tensor],
+        there: Translation,
+        photo: Tensor,
+        photo_region: Tensor,
+        back: Translation,
+        style: Tensor,
+        style_region: Tensor,
+    ) -> Tensor:
+        s = self.settings
+        if s.cycle <= 0:
+            return torch.zeros((), device=photo.device)
+        outside = s.cycle_outside
+        home, away = (photo_region, style_region) if s.region else (None, None)
+        parts["cycle"] = losses.cycle_loss(self.backward_net(there.output).output, photo, home, outside)
+        parts["cycle_back"] = losses.cycle_loss(self.forward_net(back.output).output, style, away, outside)
+        return s.cycle * (parts["cycle"] + parts["cycle_back"])
+
+    def _keep_background(
+        self, parts: dict[str, Tensor], result: Translation, details: Details, start: Tensor, mask: Tensor
+    ) -> Tensor:
+        """Mask branch and region loss; ``parts`` receives the figures."""
+        s = self.settings
+        total = torch.zeros((), device=start.device)
+        if details.mask_logits is not None:
+            parts["mask"] = losses.mask_loss(details.mask_logits, mask)
+            parts["mask_tv"] = losses.total_variation(result.mask)
+            parts["mask_area"] = losses.area_hinge(result.mask, mask)
+            total = s.mask_weight * parts["mask"] + s.mask_tv * parts["mask_tv"] + s.mask_area * parts["mask_area"]
+        if s.region:
+            parts["background"] = losses.background_loss(result.output, start, region(mask, s.region_grow))
+            total = total + s.region_weight * parts["background"]
+        return total
+
+    def _occasional(
+        self,
+        parts: dict[str, Tensor],
+        batch: Batch,
+        photo: Tensor,
+        there: Translation,
+        there_details: Details,
+        back_details: Details,
+    ) -> Tensor:
+        """Identity, attention and likeness: slow or weak signals that need not come at every step."""
+        s = self.settings
+        total = torch.zeros((), device=photo.device)
+        if s.identity > 0 or s.cam > 0:
+            few = photo[: len(batch.style)]
+            same, same_details = self.forward_net.detailed(batch.style)
+            same_back, same_back_details = self.backward_net.detailed(few)
+            # content, not output: the mask branch would make the output equal for nothing
+            parts["identity"] = losses.masked_l1(same.content, batch.style, batch.style_mask)
+            few_mask = torch.cat([batch.photo_mask, batch.pair_mask])[: len(few)]
+            parts["identity_back"] = losses.masked_l1(same_back.content, few, few_mask)
+            parts["cam"] = losses.cam_loss(there_details.cam_logits, same_details.cam_logits)
+            cam_back = losses.cam_loss(back_details.cam_logits, same_back_details.cam_logits)
+            total = s.identity * (parts["identity"] + parts["identity_back"]) + s.cam * (parts["cam"] + cam_back)
+        if self.likeness is not None and s.face_identity > 0:
+            with torch.no_grad():
+                wanted = self.likeness(photo)
+            parts["likeness"] = losses.likeness_loss(self.likeness(there.output), wanted)
+            total = total + s.face_identity * parts["likeness"]
+        return total
+
+    # ---- discriminators ----------------------------------------------------------------------------------------------
+
+    def _seen(self, images: Tensor, where: Tensor) -> Tensor:
+        """What a discriminator gets: the region, augmented."""
+        return augment(look_at(images, where) if self.settings.region else images, self.settings.augment)
+
+    def _update_discriminators(
+        self, batch: Batch, photo: Tensor, photo_seen: Tensor, style_seen: Tensor, there: Tensor, back: Tensor
+    ) -> dict[str, Tensor]:
+        s = self.settings
+        images = torch.cat([batch.style, there.detach(), batch.edges])
+        where = torch.cat([style_seen, photo_seen])
+        if len(batch.edges):
+            edges_region = region(batch.edges_mask, s.region_grow)
+            where = torch.cat([where, shared_regions(edges_region, photo_seen)[0]])
+        logits = self.style_critic(self._seen(images, where))
+        style = losses.discriminator_loss(logits, len(batch.style), len(there), s.edge_weight)
+        images, where = torch.cat([photo, back.detach()]), torch.cat([photo_seen, style_seen])
+        logits = self.photo_critic(self._seen(images, where))
+        photos = losses.discriminator_loss(logits, len(photo), len(back), 0.0)
+        self._update(self.d_optimiser, s.gan * (style + photos))
+        return {"d_style": style, "d_photo": photos}
+
+    # ---- optimisation ------------------------------------------------------------------------------------------------
+
+    def _update_generators(self, loss: Tensor) -> None:
+        self._update(self.g_optimiser, loss)
+        clip_rho(self.forward_net)
+        clip_rho(self.backward_net)
+
+    def _update(self, optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        average_gradients(p for group in optimiser.param_groups for p in group["params"])
+        optimiser.step()
+
+    def _place(self, net: nn.Module) -> "nn.Module":
+        return net.to(self.device.device, memory_format=self.device.memory_format).train()
+
+    def _adam(self, *nets: nn.Module) -> torch.optim.Adam:
+        parameters = [p for net in nets for p in net.parameters()]
+        rate = self.settings.learning_rate
+        group = {"params": parameters, "lr": rate, "base_lr": rate}
+        return torch.optim.Adam([group], betas=BETAS, weight_decay=WEIGHT_DECAY, foreach=True)
+
+
+def shared_regions(photo_region: Tensor, style_region: Tensor) -> tuple[Tensor, Tensor]:
+    """Each region cut by a random one of the other domain, so that both have silhouettes of the same distribution.
+
+    Photos' heads and a style's heads differ in outline. Seen through their own regions the discriminators would judge
+    by the outline alone, about which the translator can do nothing.
+    """
+    photo_partner = torch.randint(len(style_region), (len(photo_region),), device=photo_region.device)
+    style_partner = torch.randint(len(photo_region), (len(style_region),), device=photo_region.device)
+    return photo_region * style_region[photo_partner], style_region * photo_region[style_partner]
