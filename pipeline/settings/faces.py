@@ -48,7 +48,7 @@ class PhotosSettings(Section):
         0.75,
         gt=0,
         le=8,
-        description="Smallest crop side in the photo, as a multiple of the working resolution; below it is upscaled mush.",
+        description="Smallest crop side in the photo, as a multiple of the working resolution; below is mush.",
     )
     min_sharpness: float = Field(
         1.5,
@@ -109,8 +109,8 @@ class StyleFacesSettings(Section):
     max_yaw: float = Field(70, gt=0, le=90, description="Largest estimated yaw in degrees; drawn noses mislead it.")
     design_pattern: str = Field(
         "",
-        description="Regular expression whose first group is the design in a file's name (variants of one design stay in "
-        "one split); empty strips skin-tone code points and trailing variant numbers.",
+        description="Regular expression whose first group is the design in a file's name (its variants stay in one "
+        "split); empty strips skin-tone code points and trailing variant numbers.",
     )
     val_share: float = Field(0.1, ge=0, lt=0.5, description="Share of designs for validation (by a stable hash).")
     test_share: float = Field(0.1, ge=0, lt=0.5, description="Share of designs for testing (by a stable hash).")

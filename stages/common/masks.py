@@ -1,0 +1,177 @@
+"""Head masks. One meaning everywhere: face, hair, ears and headwear, soft-edged; not neck or shoulders.
+
+The same code serves photos, drawn pictures and generated faces: a face parser when one is given, the picture's own
+transparency where it has some, else GrabCut (Rother et al. 2004) seeded from the eyes and the mouth.
+"""
+
+from functools import lru_cache
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+Point = tuple[float, float]
+
+WORK = 64  # GrabCut runs at this side: its colour model needs no more, and it costs 4x per doubling
+# proportions of a head in eye distances, from the eye centre; measured on the photos of ../shared
+CHIN = 1.85  # eyes to the chin's tip, where the mouth is unknown; with a mouth 1.62 x eyes-to-mouth
+CHIN_OF_MOUTH = 1.68
+FACE_HALF_WIDTH = 1.12
+SURE_HALF_WIDTH = 0.82
+
+
+def head_mask(
+    rgb: np.ndarray,
+    eye_l: Point,
+    eye_r: Point,
+    mouth: Point | None = None,
+    alpha: np.ndarray | None = None,
+    parser: Path | None = None,
+) -> np.ndarray:
+    """The head in an aligned picture.
+
+    Args:
+        rgb: uint8 [R, R, 3], FFHQ crop.
+        eye_l, eye_r, mouth: positions in its pixels; an unknown mouth is put where it usually is.
+        alpha: uint8 [R, R] transparency of a style picture; the mask is then alpha above the chin line.
+        parser: ONNX face parser (19 classes of CelebAMask-HQ) used instead of GrabCut.
+
+    Returns:
+        uint8 [R, R], 0..255, soft edge.
+    """
+    frame = _Frame(rgb.shape[0], eye_l, eye_r, mouth)
+    if alpha is not None:
+        return (alpha.astype(np.float32) * frame.above_chin()).round().astype(np.uint8)
+    if parser is not None:
+        return feather(parse_head(rgb, parser), rgb.shape[0] / 64)
+    return _grabcut_head(rgb, frame)
+
+
+def feather(mask: np.ndarray, sigma: float) -> np.ndarray:
+    """Softens the edge of a uint8 mask [H, W] by a Gaussian of ``sigma`` pixels."""
+    return cv2.GaussianBlur(mask, (0, 0), sigma) if sigma > 0 else mask
+
+
+def dilate(mask: np.ndarray, pixels: int) -> np.ndarray:
+    """Grows (``pixels`` > 0) or shrinks (< 0) a uint8 mask [H, W] by a disc."""
+    if pixels == 0:
+        return mask
+    size = 2 * abs(pixels) + 1
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
+    return cv2.dilate(mask, disc) if pixels > 0 else cv2.erode(mask, disc)
+
+
+def mask_iou(a: np.ndarray, b: np.ndarray) -> float:
+    """Intersection over union of two uint8 masks at half level; 1 when both are empty."""
+    p, q = a >= 128, b >= 128
+    union = np.logical_or(p, q).sum()
+    return float(np.logical_and(p, q).sum() / union) if union else 1.0
+
+
+class _Frame:
+    """Coordinates of an aligned head: u across and v down from the eye centre, in eye distances, turned with it."""
+
+    def __init__(self, resolution: int, eye_l: Point, eye_r: Point, mouth: Point | None) -> None:
+        left, right = np.asarray(eye_l, float), np.asarray(eye_r, float)
+        centre, across = (left + right) / 2, right - left
+        self.unit = max(float(np.linalg.norm(across)), 1.0)
+        axis = across / self.unit
+        y, x = np.mgrid[0:resolution, 0:resolution] + 0.5
+        dx, dy = x - centre[0], y - centre[1]
+        self.u = (dx * axis[0] + dy * axis[1]) / self.unit
+        self.v = (-dx * axis[1] + dy * axis[0]) / self.unit
+        if mouth is not None and np.isfinite(mouth).all():
+            reach = float(np.dot(np.asarray(mouth, float) - centre, [-axis[1], axis[0]])) / self.unit
+            self.chin = float(np.clip(CHIN_OF_MOUTH * reach, 1.3, 2.6))
+        else:
+            self.chin = CHIN
+
+    def resized(self, side: int) -> "_Frame":
+        other = object.__new__(_Frame)
+        other.unit, other.chin = self.unit * side / self.u.shape[0], self.chin
+        other.u, other.v = (cv2.resize(a, (side, side), interpolation=cv2.INTER_AREA) for a in (self.u, self.v))
+        return other
+
+    def above_chin(self) -> np.ndarray:
+        """1 above the chin line, 0 below, soft over about two pixels; float32 [R, R].
+
+        The line is the lower jaw: half an ellipse below the face, rising to both sides no further than the mouth's
+        height, so that hair beside the neck is cut where the neck begins but hair beside the face stays.
+        """
+        jaw = self.chin - 0.55 * (1 - np.sqrt(np.clip(1 - (self.u / 1.25) ** 2, 0, 1)))
+        edge = (jaw - self.v) * self.unit
+        return np.clip(edge / 2 + 0.5, 0, 1).astype(np.float32)
+
+    def ellipse(self, half_width: float, top: float, bottom: float) -> np.ndarray:
+        """Inside of an upright ellipse, bool [R, R]."""
+        middle, half_height = (top + bottom) / 2, (bottom - top) / 2
+        return (self.u / half_width) ** 2 + ((self.v - middle) / half_height) ** 2 < 1
+
+
+def _grabcut_head(rgb: np.ndarray, frame: _Frame) -> np.ndarray:
+    resolution = rgb.shape[0]
+    side = min(WORK, resolution)
+    small = cv2.resize(rgb, (side, side), interpolation=cv2.INTER_AREA) if side != resolution else rgb
+    f = frame if side == resolution else frame.resized(side)
+    labels = np.full((side, side), cv2.GC_PR_BGD, np.uint8)
+    labels[f.ellipse(1.45, -1.75, f.chin + 0.05)] = cv2.GC_PR_FGD  # head with hair
+    labels[f.ellipse(SURE_HALF_WIDTH, -0.75, 0.93 * f.chin)] = cv2.GC_FGD  # face
+    border = max(1, side // 32)
+    labels[:, :border] = labels[:, -border:] = cv2.GC_BGD
+    labels[:border, : side // 4] = labels[:border, -side // 4 :] = cv2.GC_BGD
+    labels[f.v > f.chin + 0.25] = cv2.GC_BGD
+    # the random start of OpenCV's k-means would give another mask each time
+    cv2.setRNGSeed(0)
+    cv2.grabCut(
+        cv2.GaussianBlur(small, (3, 3), 0),
+        labels,
+        (0, 0, 1, 1),
+        np.zeros((1, 65)),
+        np.zeros((1, 65)),
+        4,
+        cv2.GC_INIT_WITH_MASK,
+    )
+    mask = np.where((labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD), 255, 0).astype(np.uint8)
+    mask = _clean(mask, f)
+    if side != resolution:
+        mask = cv2.resize(mask, (resolution, resolution), interpolation=cv2.INTER_CUBIC)
+    soft = feather(mask, max(0.6, resolution / 90)).astype(np.float32) * frame.above_chin()
+    return soft.round().clip(0, 255).astype(np.uint8)
+
+
+def _clean(mask: np.ndarray, frame: _Frame) -> np.ndarray:
+    """One piece without holes: the component of the face, smoothed by an opening and a closing."""
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (3, 3))
+    mask = cv2.morphologyEx(mask, cv2.MORPH_OPEN, disc)
+    mask = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5)))
+    mask[frame.ellipse(SURE_HALF_WIDTH, -0.75, 0.93 * frame.chin)] = 255
+    _, parts = cv2.connectedComponents(mask, connectivity=4)
+    at = np.unravel_index(np.argmin(frame.u**2 + (frame.v - 0.5) ** 2), mask.shape)
+    head = np.where(parts == parts[at], 255, 0).astype(np.uint8)
+    outside = cv2.copyMakeBorder(head, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
+    cv2.floodFill(outside, None, (0, 0), 128)
+    head[outside[1:-1, 1:-1] == 0] = 255
+    return head
+
+
+HEAD_CLASSES = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 17, 18)  # CelebAMask-HQ: not neck 14, necklace 15, cloth 16
+
+
+@lru_cache(maxsize=2)
+def _parser(path: str) -> cv2.dnn.Net:
+    return cv2.dnn.readNetFromONNX(path)
+
+
+def parse_head(rgb: np.ndarray, parser: Path) -> np.ndarray:
+    """Head mask by a face-parsing network: input [1, 3, 512, 512] ImageNet-normalised, output [1, 19, H, W] logits.
+
+    Returns:
+        uint8 [R, R], 0 or 255.
+    """
+    picture = cv2.resize(rgb, (512, 512), interpolation=cv2.INTER_CUBIC).astype(np.float32) / 255
+    picture = (picture - np.float32([0.485, 0.456, 0.406])) / np.float32([0.229, 0.224, 0.225])
+    net = _parser(str(parser))
+    net.setInput(np.ascontiguousarray(picture.transpose(2, 0, 1)[None]))
+    labels = net.forward()[0].argmax(0)
+    head = np.where(np.isin(labels, HEAD_CLASSES), 255, 0).astype(np.uint8)
+    return cv2.resize(head, (rgb.shape[1], rgb.shape[0]), interpolation=cv2.INTER_AREA)

@@ -1,0 +1,132 @@
+"""Where the faces of one picture are: by landmarks.csv, detection, silhouette or simply in the centre."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+import pandas as pd
+
+from stages.common.errors import InputError
+from stages.faces.align import CANON_EYE_L, CANON_EYE_R, CANON_MOUTH
+from stages.faces.detect import Face, FaceDetector, shrink
+
+Align = Literal["auto", "detect", "alpha", "center", "landmarks"]
+LANDMARKS = "landmarks.csv"
+_POINTS = ("eye_l_x", "eye_l_y", "eye_r_x", "eye_r_y")
+
+# A head's eyes in its silhouette's box, as shares of it: medians over the base heads of the Fluent and Noto emoji.
+ALPHA_EYE_Y, ALPHA_EYE_GAP, ALPHA_MOUTH = 0.56, 0.36, 0.22
+
+
+def read_landmarks(folder: Path) -> dict[str, Face]:
+    """``landmarks.csv`` of a picture folder: columns file, eye_l_x, eye_l_y, eye_r_x, eye_r_y[, mouth_x, mouth_y].
+
+    Positions in pixels of the picture as it is shown (after EXIF rotation), left and right as seen in it.
+
+    Returns:
+        Faces by file name relative to ``folder``; empty when there is no such file.
+
+    Raises:
+        InputError: the file cannot be read or lacks a column.
+    """
+    path = folder / LANDMARKS
+    if not path.is_file():
+        return {}
+    try:
+        table = pd.read_csv(path, dtype={"file": str})
+        missing = [name for name in ("file", *_POINTS) if name not in table.columns]
+        if missing:
+            raise InputError(f"{path}: has no column {', '.join(missing)}")
+        table = table.dropna(subset=["file", *_POINTS])
+        values = table[[*_POINTS]].astype(float).to_numpy()
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, ValueError) as error:
+        raise InputError(f"{path}: not a readable table of landmarks ({error})") from error
+    mouths = table[["mouth_x", "mouth_y"]].to_numpy(float) if {"mouth_x", "mouth_y"} <= set(table.columns) else None
+    faces = {}
+    for i, file in enumerate(table["file"]):
+        eyes = sorted([values[i, :2].tolist(), values[i, 2:].tolist()])
+        mouth = mouths[i].tolist() if mouths is not None and np.isfinite(mouths[i]).all() else None
+        faces[file] = face_at(eyes[0], eyes[1], mouth, "landmarks")
+    return faces
+
+
+def face_at(eye_l: Any, eye_r: Any, mouth: Any, method: str, score: float = 1.0) -> Face:
+    """A face from its points; the box is the face's usual extent around them."""
+    left, right = np.asarray(eye_l, float), np.asarray(eye_r, float)
+    centre, gap = (left + right) / 2, float(np.linalg.norm(right - left))
+    box = (centre[0] - 1.15 * gap, centre[1] - 0.95 * gap, 2.3 * gap, 2.8 * gap)
+    point = (float(mouth[0]), float(mouth[1])) if mouth is not None else None
+    return Face(box, (float(left[0]), float(left[1])), (float(right[0]), float(right[1])), point, score, None, method)
+
+
+def face_in_centre(shape: tuple[int, ...]) -> Face:
+    """The face of a picture that is already framed like an FFHQ crop: the centred square is the crop."""
+    h, w = shape[:2]
+    side = min(h, w)
+    corner = np.array([(w - side) / 2, (h - side) / 2])
+    eye_l, eye_r, mouth = (corner + side * np.array(p) for p in (CANON_EYE_L, CANON_EYE_R, CANON_MOUTH))
+    return face_at(eye_l, eye_r, mouth, "center")
+
+
+def face_in_alpha(alpha: np.ndarray) -> Face | None:
+    """The face guessed from a head's silhouette: usual proportions of a drawn head in its box; None for an empty one.
+
+    A bust is cut below the head first, at its neck: the narrowest row above wider ones.
+    """
+    solid = alpha >= 128
+    rows = np.flatnonzero(solid.any(axis=1))
+    if len(rows) < 8:
+        return None
+    widths = solid[rows[0] : rows[-1] + 1].sum(axis=1).astype(float)
+    bottom = _head_bottom(widths)
+    head = solid[rows[0] : rows[0] + bottom]
+    columns = np.flatnonzero(head.any(axis=0))
+    x, w, y, h = columns[0], columns[-1] + 1 - columns[0], rows[0], bottom
+    gap = ALPHA_EYE_GAP * min(w, h)
+    centre_x, eye_y = x + w / 2, y + ALPHA_EYE_Y * h
+    return face_at(
+        (centre_x - gap / 2, eye_y), (centre_x + gap / 2, eye_y), (centre_x, eye_y + ALPHA_MOUTH * h), "alpha", 0.3
+    )
+
+
+def _head_bottom(widths: np.ndarray) -> int:
+    """Rows of the head: up to the narrowest row in the middle of the figure if that is a neck, else all of it."""
+    n = len(widths)
+    low, high = n // 3, max(n * 5 // 6, n // 3 + 1)
+    neck = low + int(np.argmin(widths[low:high]))
+    above, below = widths[:neck].max(initial=0), widths[neck:].max(initial=0)
+    return neck if widths[neck] < 0.72 * above and below > 1.2 * widths[neck] else n
+
+
+DRAWN_PASSES = ((256, 0.0), (160, 0.3), (256, 0.3), (112, 0.5))  # longest side, padding as a share of it
+
+
+def find_drawn(picture: np.ndarray, detector: FaceDetector) -> list[Face]:
+    """Everything the detector takes for a face in a drawing, over several scales and paddings, best first.
+
+    Args:
+        picture: uint8 [H, W, 3] RGB or [H, W, 4] RGBA (put on grey).
+    """
+    rgb = on_grey(picture)
+    faces = []
+    for side, pad in DRAWN_PASSES:
+        small, scale = shrink(rgb, side)
+        margin = round(pad * side)
+        if margin:
+            edge = cv2.BORDER_CONSTANT if picture.shape[2] == 4 else cv2.BORDER_REPLICATE
+            small = cv2.copyMakeBorder(small, margin, margin, margin, margin, edge, value=(GREY, GREY, GREY))
+        found = sorted(detector.find(small), key=lambda face: -face.score)[:3]
+        faces += [face.moved(1 / scale, -margin / scale, -margin / scale) for face in found]
+    return sorted(faces, key=lambda face: -face.score)
+
+
+GREY = 160
+
+
+def on_grey(picture: np.ndarray) -> np.ndarray:
+    """RGBA on a middle grey that neither light nor dark drawings vanish in; RGB as it is."""
+    if picture.shape[2] == 3:
+        return picture
+    weight = picture[..., 3:].astype(np.float32) / 255
+    return (picture[..., :3] * weight + GREY * (1 - weight) + 0.5).astype(np.uint8)
