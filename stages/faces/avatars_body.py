@@ -60,7 +60,7 @@ def _torso(sheet: Sheet, design: Design, cloth: Colour) -> None:
         (168 * w, 360),
         (0, 360),
     ]
-    shape = curve(mirrored(right), tension=0.8)  # type: ignore[arg-type]
+    shape = curve(mirrored(right), tension=0.8)
     light = design.light
     sheet.fill(
         shape,
@@ -122,7 +122,7 @@ def _hoodie(sheet: Sheet, design: Design, cloth: Colour, neck: float) -> None:
 
 def _turtleneck(sheet: Sheet, design: Design, cloth: Colour, neck: float) -> None:
     colours = tint(cloth)
-    shape = curve(mirrored([(0, 238), (neck + 2, 228), (neck + 5, 246), (neck + 10, 264), (0, 274)]))  # type: ignore[arg-type]
+    shape = curve(mirrored([(0, 238), (neck + 2, 228), (neck + 5, 246), (neck + 10, 264), (0, 274)]))
     light = design.light
     sheet.fill(
         shape,

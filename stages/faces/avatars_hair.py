@@ -12,7 +12,8 @@ COVERED = ("cap", "beanie", "hijab", "turban")
 # hairlines from the right ear over the forehead to the left one, head units
 # fmt: off
 _NATURAL: Points = [
-    (73, 122), (67, 100), (63, 78), (52, 57), (28, 47), (0, 45), (-28, 47), (-52, 57), (-63, 78), (-67, 100), (-73, 122)]
+    (73, 122), (67, 100), (63, 78), (52, 57), (28, 47), (0, 45), (-28, 47), (-52, 57), (-63, 78), (-67, 100),
+    (-73, 122)]
 _RECEDED: Points = [
     (73, 122), (68, 100), (64, 74), (54, 42), (38, 30), (20, 38), (0, 41),
     (-20, 38), (-38, 30), (-54, 42), (-64, 74), (-68, 100), (-73, 122)]
@@ -22,7 +23,8 @@ _SIDE: Points = [
 _CREW: Points = [
     (73, 120), (68, 98), (65, 72), (57, 56), (30, 52), (0, 50), (-30, 52), (-57, 56), (-65, 72), (-68, 98), (-73, 120)]
 _FRINGE: Points = [
-    (74, 132), (69, 108), (66, 86), (48, 78), (24, 81), (0, 79), (-24, 81), (-48, 78), (-66, 86), (-69, 108), (-74, 132)]
+    (74, 132), (69, 108), (66, 86), (48, 78), (24, 81), (0, 79), (-24, 81), (-48, 78), (-66, 86), (-69, 108),
+    (-74, 132)]
 _SWEPT: Points = [
     (74, 130), (68, 104), (63, 76), (52, 52), (34, 36), (26, 30), (8, 48), (-18, 64), (-44, 76), (-62, 90), (-69, 112),
     (-74, 132)]
@@ -49,13 +51,19 @@ def draw_back_hair(sheet: Sheet, pen: Pen, design: Design) -> None:
         curl_marks(sheet, pen, clip, (-85, 0, 85, 150), 30, own)
     elif hair in ("bob", "bangs"):
         low = 214 + 16 * v
-        right = [(0, 2 - 6 * v), (50, 18), (80 + 4 * v, 70), (88 + 6 * v, 130), (90 + 7 * v, 180), (84, low), (58, low + 5), (0, low - 6)]
+        right = [
+            (0, 2 - 6 * v), (50, 18), (80 + 4 * v, 70), (88 + 6 * v, 130), (90 + 7 * v, 180), (84, low), (58, low + 5),
+            (0, low - 6)]
         lock(sheet, pen, [(*p, -12) for p in mirrored(right)], behind, light)
     elif hair in ("long", "wavy", "locks"):
-        right = [(0, 2 - 6 * v), (52, 18), (82, 70), (90 + 4 * v, 130), (95 + 8 * v, 200), (99 + 8 * v, 262), (96, 300), (0, 300)]
+        right = [
+            (0, 2 - 6 * v), (52, 18), (82, 70), (90 + 4 * v, 130), (95 + 8 * v, 200), (99 + 8 * v, 262), (96, 300),
+            (0, 300)]
         lock(sheet, pen, [(*p, -12) for p in mirrored(right)], behind, light)
     elif hair == "curls_long":
-        right = [(0, -6 - 6 * v), (54, 8), (86, 60), (96 + 6 * v, 125), (101 + 9 * v, 190), (98 + 9 * v, 244), (70, 266), (0, 260)]
+        right = [
+            (0, -6 - 6 * v), (54, 8), (86, 60), (96 + 6 * v, 125), (101 + 9 * v, 190), (98 + 9 * v, 244), (70, 266),
+            (0, 260)]
         body = mirrored(right)
         curls(sheet, pen, [*body, body[0]], 17, behind, light)
         clip = lock(sheet, pen, [(*p, -12) for p in body], behind, light, edge=0)
@@ -68,7 +76,8 @@ def draw_back_hair(sheet: Sheet, pen: Pen, design: Design) -> None:
     elif hair == "ponytail":
         tail = [(40, 30), (84, 60), (104, 120), (108, 190), (94, 262), (74, 250), (80, 180), (70, 110)]
         clip = lock(sheet, pen, [(part * x, y, -30) for x, y in tail], own, light)
-        strands(sheet, pen, clip, [[(part * 88, 80, -30), (part * 96, 140, -30), (part * 92, 220, -30)]], own.dark, 3, 0.5)
+        middle = [(part * 88, 80, -30), (part * 96, 140, -30), (part * 92, 220, -30)]
+        strands(sheet, pen, clip, [middle], own.dark, 3, 0.5)
     # fmt: on
 
 

@@ -1,8 +1,8 @@
 """Drawing tools of the avatars: a 3D-aware pen, colours, and an SVG sheet that collects layers.
 
 Heads are described in *head units*: one unit is a pixel of a 256 px FFHQ-aligned picture of a frontal face, x to the
-right from the middle of the face, y down with the eyes at 120 and the chin near 235, z towards the viewer. The pen turns
-the head by yaw, pitch and roll, so everything drawn through it shows the right parallax.
+right from the middle of the face, y down with the eyes at 121 and the chin near 236, z towards the viewer. The pen
+turns the head by yaw, pitch and roll, so everything drawn through it shows the right parallax.
 """
 
 import colorsys
@@ -59,7 +59,7 @@ def mirrored(right: Sequence[Sequence[float]]) -> list[tuple[float, ...]]:
     return [tuple(p) for p in right] + [(-p[0], *p[1:]) for p in reversed(right) if abs(p[0]) > 1e-6]
 
 
-def curve(points: Sequence[Point], closed: bool = True, tension: float = 1.0) -> str:
+def curve(points: Sequence[Sequence[float]], closed: bool = True, tension: float = 1.0) -> str:
     """SVG path data of a smooth curve through the points (Catmull-Rom as cubic Bézier pieces)."""
     n = len(points)
     pick = (lambda i: points[i % n]) if closed else (lambda i: points[min(max(i, 0), n - 1)])
@@ -189,7 +189,8 @@ class Sheet:
 
     def mask_svg(self, size: int, centre: Point, half: float) -> str:
         """The head in white, all that hides it and the rest in black; drawn from the solid shapes only."""
-        box = f'<rect x="{centre[0] - half:.2f}" y="{centre[1] - half:.2f}" width="{2 * half:.2f}" height="{2 * half:.2f}"/>'
+        side, left, top = 2 * half, centre[0] - half, centre[1] - half
+        box = f'<rect x="{left:.2f}" y="{top:.2f}" width="{side:.2f}" height="{side:.2f}"/>'
         colours = {"head": "#fff", "body": "#000"}
         solid = (f'<path d="{i.solid}" fill="{colours[i.layer]}"/>' for i in self.items if i.solid)
         return _document(size, centre, half, box + "".join(solid))

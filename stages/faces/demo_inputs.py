@@ -14,7 +14,7 @@ import numpy as np
 from pipeline.settings import Settings
 from stages.common.atomic import publish_dir, write_text
 from stages.common.errors import InputError
-from stages.common.images import write_png
+from stages.common.images import encode_png
 from stages.common.mapshards import map_shards
 from stages.common.progress import track
 from stages.common.runner import StageContext, run_stage
@@ -55,12 +55,16 @@ def draw_avatars(folder: Path, count: int, size: int, seed: int) -> None:
 
 def _draw_shard(shard: dict[str, Any]) -> list[str]:
     """Draw avatars first..last-1; returns their rows of landmarks.csv."""
-    folder, rows = Path(shard["folder"]), []
+    # the whole folder is published at the end, so single files need no atomic (and slow) writes
+    pictures, masks = (Path(shard["folder"]) / kind / STYLE for kind in ("styles", "masks"))
+    for made in (pictures, masks):
+        made.mkdir(parents=True, exist_ok=True)
+    rows = []
     for number in range(shard["first"], shard["last"]):
         avatar = draw_avatar(shard["seed"], number, shard["size"])
         name = f"avatar_{number:04d}.png"
-        write_png(folder / "styles" / STYLE / name, avatar.image)
-        write_png(folder / "masks" / STYLE / name, avatar.mask)
+        (pictures / name).write_bytes(encode_png(avatar.image))
+        (masks / name).write_bytes(encode_png(avatar.mask))
         points = [*avatar.eye_l, *avatar.eye_r, *avatar.mouth]
         rows.append(",".join([name, *(f"{value:.2f}" for value in points)]))
     return rows
@@ -89,8 +93,9 @@ def sample_photos(source: Path, folder: Path, count: int, truncation: float, rej
         images.append(image)
         scores.append(score)
     kept = np.sort(np.argsort(-np.concatenate(scores), kind="stable")[:count])
+    folder.mkdir(parents=True, exist_ok=True)
     for number, picture in enumerate(np.concatenate(images)[kept]):
-        write_png(folder / f"photo_{number:04d}.png", picture)
+        (folder / f"photo_{number:04d}.png").write_bytes(encode_png(picture))
 
 
 def _sample(
