@@ -70,6 +70,6 @@ class EvaluateSettings(Section):
     limit_latency_ms: Limits = _limits(60, 250, "median time of mobile.mnn on this machine, one thread, ms.")
     limit_gap_identity: Limits = _limits(0.1, 0.2, "the largest difference in identity between groups of people.")
     limit_gap_background: Limits = _limits(4, 8, "the largest difference in background PSNR between groups, dB.")
-    limit_gap_style: Limits = _limits(0.2, 0.4, "the largest difference in style distance between groups.")
+    limit_gap_style: Limits = _limits(0.3, 0.6, "the largest difference in how far groups move towards the style.")
     limit_gap_face_lost: Limits = _limits(0.15, 0.3, "the largest difference in lost faces between groups.")
     limit_gap_lightness: Limits = _limits(8, 16, "the largest difference in lightening (L*) of heads between groups.")

@@ -13,7 +13,7 @@ from stages.common.seeding import rng
 METRICS = {
     "identity": "gap_identity",
     "background_psnr": "gap_background",
-    "style_distance": "gap_style",
+    "style_step": "gap_style",
     "face_lost": "gap_face_lost",
     "lightness_shift": "gap_lightness",
 }
@@ -115,7 +115,7 @@ def _largest(
     # a person's pictures stay together when groups are drawn anew
     persons, person = np.unique(table["person"].to_numpy()[keep][usable].astype(str), return_inverse=True)
     chance = _chance(values[usable], labels[usable], person, len(persons), estimate.value, draws)
-    higher_is_better = metric in ("identity", "background_psnr")
+    higher_is_better = metric in ("identity", "background_psnr", "style_step")
     best, worst = (high, low) if higher_is_better else (low, high)
     return Gap(metric, grouping, str(best), str(worst), estimate, chance)
 

@@ -15,6 +15,7 @@ from stages.evaluate.subjects import Chunk, Faces, Pictures, System, chunks, mas
 
 PER_PICTURE = (
     "style_distance",
+    "style_step",
     "sharpness",
     "background_psnr",
     "background_ssim",
@@ -65,6 +66,9 @@ def measure(system: System, against: Ruler, tools: Instruments) -> tuple[pd.Data
     result_features = _features(system.images, system, tools)
     table = pd.DataFrame({"id": system.inputs.ids, "person": system.inputs.persons})
     table["style_distance"] = distances.style_distance(result_features, against.style, photo_features)
+    # how far each picture moved from photo to style: what a group has in common (dark, bright) cancels out
+    before = distances.style_distance(photo_features, against.style, photo_features)
+    table["style_step"] = before - table["style_distance"]
     for name, values in _pixel_scores(system, against).items():
         table[name] = values
     faces = tools.find_faces(system.images)

@@ -53,7 +53,7 @@ TITLES = {
     "latency_ms": "Time on this machine, ms",
     "gap_identity": "Largest group gap: identity",
     "gap_background": "Largest group gap: background, dB",
-    "gap_style": "Largest group gap: style distance",
+    "gap_style": "Largest group gap: styling",
     "gap_face_lost": "Largest group gap: faces lost",
     "gap_lightness": "Largest group gap: lightening, L*",
 }

@@ -127,7 +127,9 @@ def features() -> FeatureNet:
         net = nn.Sequential(nn.Conv2d(3, 24, 5, 2), nn.ReLU(), nn.Conv2d(24, 48, 3, 2), nn.ReLU()).eval()
 
     def forward(images: torch.Tensor) -> torch.Tensor:
-        maps = net(images - images.mean((2, 3), keepdim=True))
+        # contrast taken out as well: recolouring alone must not look like the style
+        spread = images.std((1, 2, 3), keepdim=True).clamp_min(0.05)
+        maps = net((images - images.mean((2, 3), keepdim=True)) / spread)
         return 4 * torch.cat([maps.mean((2, 3)), maps.std((2, 3))], dim=1)
 
     return FeatureNet("enc", "random, pooled", "test", forward)
@@ -151,8 +153,10 @@ def find_faces(pictures: Pictures) -> list[Landmarks | None]:
         points = []
         for left in (21, 35):
             window = luma[30:37, left : left + 8]
-            y, x = np.unravel_index(np.argmin(window), window.shape)
-            points.append((left + x, 30 + y) if window.max() - window.min() > 18 else None)
+            dark = np.clip(np.median(window) - window - 6, 0, None) ** 2
+            y, x = np.mgrid[30:37, left : left + 8]
+            total = dark.sum()
+            points.append(((x * dark).sum() / total, (y * dark).sum() / total) if dark.max() > 40 else None)
         if None in points:
             found.append(None)
         else:

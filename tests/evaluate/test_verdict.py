@@ -1,0 +1,147 @@
+"""Deliberately bad models must fail the verdict, each on the right row; the good one must not."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from pipeline.settings import EvaluateSettings
+from stages.common.distances import Estimate
+from stages.evaluate import baselines, product
+from stages.evaluate.assess import Assessment, assess
+from stages.evaluate.subjects import Faces, Pictures, masked
+from stages.evaluate.verdict import fold, judge, overall
+from tests.evaluate import synthetic
+
+SETTINGS = EvaluateSettings()
+Spoil = Callable[[Faces, Pictures], Pictures]
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[Faces, Pictures, Faces, Path]:
+    faces, targets = synthetic.photos()
+    return faces, targets, synthetic.style_pictures(), tmp_path_factory.mktemp("features")
+
+
+def run(world: tuple[Faces, Pictures, Faces, Path], images: Pictures, shift_db: float = 35.0) -> Assessment:
+    faces, _, real, cache = world
+    systems = [baselines.photo(faces), baselines.colour_transfer(faces, real), synthetic.product(faces, images)]
+    shipped = {"equivariance": shift_db, "parity": 0.01, "size_kb": 900.0, "latency_ms": 8.0}
+    estimates = {name: Estimate(value, value, value, 1) for name, value in shipped.items()}
+    return assess(systems, real, estimates, synthetic.tools(cache), SETTINGS)
+
+
+def states(result: Assessment) -> dict[str, str]:
+    return {row.metric: row.state for row in result.rows}
+
+
+def blurred(faces: Faces, targets: Pictures) -> Pictures:
+    return np.stack([cv2.GaussianBlur(t, (0, 0), 3.0) for t in targets])
+
+
+def noisy(faces: Faces, targets: Pictures) -> Pictures:
+    noise = np.random.default_rng(0).normal(0, 60, targets.shape)
+    return np.clip(targets + noise * (faces.masks[..., None] > 127), 0, 255).astype(np.uint8)
+
+
+def collapsed(faces: Faces, targets: Pictures) -> Pictures:
+    return np.repeat(targets[:1], len(targets), axis=0)
+
+
+def background_destroying(faces: Faces, targets: Pictures) -> Pictures:
+    return np.where(faces.masks[..., None] > 127, targets, 255 - targets)
+
+
+def identity_swapped(faces: Faces, targets: Pictures) -> Pictures:
+    other = np.roll(targets, len(targets) // 2, axis=0)
+    share = faces.masks[..., None] / 255
+    return np.round(other * share + faces.images * (1 - share)).astype(np.uint8)
+
+
+def untouched(faces: Faces, targets: Pictures) -> Pictures:
+    return faces.images
+
+
+def faceless(faces: Faces, targets: Pictures) -> Pictures:
+    return masked(np.full_like(targets, 200), faces.masks)
+
+
+def test_the_good_model_passes_every_row_of_quality(world: tuple[Faces, Pictures, Faces, Path]) -> None:
+    result = run(world, world[1])
+    bad = {row.metric: row.reason for row in result.rows if row.state != "pass" and not row.metric.startswith("gap_")}
+    assert not bad
+    photo = result.figures["photo"]
+    assert photo["style_gap"].value == pytest.approx(1.0)
+    assert result.figures["mnn"]["style_gap"].value < result.figures["colour"]["style_gap"].value < 1
+
+
+@pytest.mark.parametrize(
+    ("spoil", "row"),
+    [
+        (blurred, "sharpness"),
+        (noisy, "sharpness"),
+        (collapsed, "diversity"),
+        (background_destroying, "background_psnr"),
+        (identity_swapped, "identity"),
+        (untouched, "style_gap"),
+        (faceless, "face_lost"),
+    ],
+)
+def test_bad_models_fail_on_the_right_row(world: tuple[Faces, Pictures, Faces, Path], spoil: Spoil, row: str) -> None:
+    result = run(world, spoil(world[0], world[1]))
+    assert states(result)[row] == "fail"
+    assert result.verdict == "fail"
+
+
+def test_untouched_photo_keeps_everything_else(world: tuple[Faces, Pictures, Faces, Path]) -> None:
+    found = states(run(world, world[0].images))
+    for row in ("identity", "background_psnr", "background_ssim", "diversity", "pose", "face_lost"):
+        assert found[row] == "pass"
+
+
+def test_flicker_is_measured_and_fails(world: tuple[Faces, Pictures, Faces, Path]) -> None:
+    faces = world[0].some(np.arange(4))
+    steady = product.equivariance(lambda picture: 255 - picture, faces)
+    assert (steady > 50).all()
+    grid = (np.indices((64, 64))[0] % 3 * 40).astype(np.uint8)[..., None]
+    jumping = product.equivariance(lambda picture: picture // 2 + grid, faces)
+    assert jumping.mean() < 60
+    found = states(run(world, world[1], shift_db=15.0))
+    assert found["equivariance"] == "fail"
+
+
+def test_judging_one_row() -> None:
+    def psnr(value: float, low: float = 31) -> str:
+        return judge("background_psnr", Estimate(value, low, value + 1, 9), SETTINGS).state
+
+    assert [psnr(35), psnr(26, 25), psnr(20, 19)] == ["pass", "warn", "fail"]
+    assert psnr(35, low=20) == "warn"  # the interval reaches into failing
+    nothing = judge("parity", Estimate(float("nan"), float("nan"), float("nan"), 0), SETTINGS, "no file")
+    assert (nothing.state, nothing.reason) == ("unknown", "no file")
+    assert overall([nothing]) == "unknown"
+    good = judge("size_kb", Estimate(500, 500, 500, 1), SETTINGS)
+    assert overall([nothing, good]) == "warn"
+    assert overall([good]) == "pass"
+    half = fold(Estimate(0.5, 0.4, 0.625, 9))
+    assert (half.value, half.low, half.high) == (2.0, 1.6, 2.5)
+    assert fold(Estimate(1.1, 0.9, 1.3, 9)).low == 1.0
+
+
+def test_hard_photos_are_deterministic_pictures(world: tuple[Faces, Pictures, Faces, Path]) -> None:
+    first, again = (product.hard_photos(world[0].images[0], world[0].images[1]) for _ in range(2))
+    assert len(first) == 16
+    for name, picture in first.items():
+        assert picture.shape == (64, 64, 3)
+        assert picture.dtype == np.uint8
+        assert (picture == again[name]).all()
+    assert first["JPEG 12"].mean(axis=(0, 1)) == pytest.approx(first["as is"].mean(axis=(0, 1)), abs=6)
+
+
+def test_latency_and_size(tmp_path: Path) -> None:
+    quick = product.latency(lambda picture: picture, np.zeros((8, 8, 3), np.uint8), 5)
+    assert quick.n == 5
+    assert quick.value < 50
+    (tmp_path / "x").write_bytes(b"1" * 2500)
+    assert product.size_kb(tmp_path / "x").value == 2.5
