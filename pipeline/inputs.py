@@ -5,6 +5,7 @@ dvc.lock (and a run-cache entry) that ties the old result to the new values, for
 before, compares it after, and makes DVC forget a run that fell between.
 """
 
+import contextlib
 import hashlib
 import io
 import json
@@ -59,9 +60,11 @@ def still_true(project: Project, target: str, taken: str, began: float) -> bool:
 def forget(project: Project, target: str, began: float) -> None:
     """Drops ``target`` from dvc.lock and the run-cache entries written since ``began`` (at worst a rerun too many)."""
     drop_lock_entries(project, {target})
-    for entry in (project.root / ".dvc" / "cache" / "runs").rglob("*"):
+    for entry in list((project.root / ".dvc" / "cache" / "runs").rglob("*")):
         if entry.is_file() and entry.stat().st_mtime >= began:
             entry.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # DVC stumbles over an empty folder; one with other runs stays
+                entry.parent.rmdir()
 
 
 def drop_lock_entries(project: Project, targets: set[str]) -> None:

@@ -27,7 +27,7 @@ def git(root: Path, *args: str) -> str:
 def make_factory(root: Path, styles: tuple[str, ...] = ("one",)) -> Project:
     """A committed project with ``styles``, three pictures each, and three photos. Nothing is built yet."""
     root.mkdir(parents=True, exist_ok=True)
-    shutil.copy(FAKE / "dvc.yaml", root)
+    shutil.copy(FAKE / "diagram.yaml", root / "dvc.yaml")  # under that name the real DVC would read it here
     shutil.copy(FAKE / "fakestages.py", root)
     shutil.copy(REPO / ".gitignore", root)
     shutil.copy(REPO / ".dvcignore", root)
@@ -56,6 +56,42 @@ def factory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project
     for name in [key for key in os.environ if key.startswith("PREFECT_")]:
         monkeypatch.delenv(name)
     yield project
+
+
+@pytest.fixture(scope="session")
+def _built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A factory with one finished style, built once; tests get copies."""
+    project = make_factory(tmp_path_factory.mktemp("built") / "factory")
+    subprocess.run(["dvc", "repro", "-q"], cwd=project.root, env=environment(), check=True, capture_output=True)
+    git(project.root, "add", "-A")
+    git(project.root, "commit", "-q", "-m", "built")
+    return project.root
+
+
+@pytest.fixture
+def built(_built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """A copy of a factory with one finished and committed style."""
+    root = tmp_path / "factory"
+    shutil.copytree(_built, root, symlinks=True)
+    git(root, "config", "user.name", "Tester")
+    git(root, "config", "user.email", "tester@example.org")
+    monkeypatch.chdir(root)
+    monkeypatch.setenv("STYLEFACTORY_ROOT", str(root))
+    return Project(root)
+
+
+@pytest.fixture
+def accepts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The picture check says yes to everything but a folder with broken.png (the real one needs real faces)."""
+    from pipeline import styles
+
+    def check(_project: Project, _kind: str, folders: list[Path], on_line: object = None) -> dict[str, object]:
+        for folder in folders:
+            if (folder / "broken.png").exists() or not folder.is_dir():
+                raise styles.Rejected(f"{folder}: 0 of 1 pictures usable (broken.png: not an image)")
+        return {"usable": sum(1 for folder in folders for _ in folder.iterdir()), "verdict": "good"}
+
+    monkeypatch.setattr(styles, "check", check)
 
 
 @pytest.fixture
