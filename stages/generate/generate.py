@@ -1,0 +1,230 @@
+"""Stage `generate`: thousands of varied styled faces, sampled and from inverted photos, filtered, in shards."""
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from pipeline.settings import Settings
+from stages.common.atomic import atomic_path, publish_dir, write_json
+from stages.common.dataset import FaceDataset, write_index
+from stages.common.device import usable_cores
+from stages.common.errors import StageError
+from stages.common.images import grid, write_png
+from stages.common.mapshards import map_shards
+from stages.common.progress import log
+from stages.common.runner import StageContext, run_stage
+from stages.generate.curation import curation_file, dropped
+from stages.generate.directions import build
+from stages.generate.encoder import load_encoder
+from stages.generate.landmark_probe import POINTS
+from stages.generate.latents import LatentSpace
+from stages.generate.models import load_stylegan
+from stages.generate.production import make_shard
+from stages.generate.yield_filter import YieldFilter
+
+FIT_FACES = 600  # pictures of each kind the filter learns from; more change its limits little
+PREVIEW = 32
+LEAST_YIELD = 0.05  # of the wanted samples; below, the models are broken and the chain should stop here
+
+
+def inputs(settings: Settings, style: str) -> Sequence[Path]:
+    """Files that decide the result."""
+    return [
+        Path("models/source"),
+        Path(f"models/{style}/fused.safetensors"),
+        Path(f"models/{style}/transferred.safetensors"),
+        Path("data/photos"),
+        Path(f"data/style_faces/{style}"),
+        Path(f"data/curation/{style}.csv"),
+    ]
+
+
+def landmarks_of(index: pd.DataFrame, side: int) -> NDArray[np.float32]:
+    """eye_l, eye_r, mouth of an ingested dataset's index, [N, 3, 2] in [0, 1] of the picture's side; NaN = unknown."""
+    columns = [f"{p}_{axis}" for p in POINTS for axis in "xy"]
+    return index.reindex(columns=columns).to_numpy(np.float32).reshape(-1, 3, 2) / side
+
+
+def fit_filter(root: Path, style: str, resolution: int, loss: float) -> YieldFilter:
+    """The yield filter of a style, from its training pictures and the photos."""
+    encoder = load_encoder(root / "models/source/encoder.safetensors")
+    _, discriminator, _ = load_stylegan(root / f"models/{style}/transferred.safetensors")
+    pictures, points = [], []
+    for folder in (root / f"data/style_faces/{style}", root / "data/photos"):
+        data = FaceDataset(folder, resolution, split="train", fields=("image",), cache=root / "work/cache")
+        rows = np.linspace(0, len(data) - 1, min(len(data), FIT_FACES)).astype(int)
+        pictures.append(data.take(rows, "image").float().div(127.5).sub(1))
+        points.append(landmarks_of(data.index.iloc[rows], resolution))
+    return YieldFilter.fit(encoder, discriminator, pictures[0], points[0], pictures[1], points[1], loss)
+
+
+def jobs(ctx: StageContext) -> list[dict[str, Any]]:
+    """The shards to make: sampled ones by candidate numbers, then inverted ones by photos (those of tests left out)."""
+    settings, common = ctx.settings.generate, ctx.settings.common
+    base = {
+        "root": str(ctx.root),
+        "style": ctx.style,
+        "work": str(ctx.work),
+        "settings": settings.model_dump(mode="json"),
+        "seed": common.seed,
+        "device": [common.device, common.precision, 1 if workers(ctx) > 1 else common.threads],
+    }
+    drops = dropped(curation_file(ctx.root, ctx.style))
+    out: list[dict[str, Any]] = []
+    attempts = math.ceil(settings.shard_size * settings.attempts)
+    for first in range(0, settings.sampled, settings.shard_size):
+        wanted = min(settings.shard_size, settings.sampled - first)
+        start = len(out) * attempts
+        mine = {
+            k: v
+            for k, v in drops.items()
+            if k[:1] == "s" and k[1:].isdigit() and start <= int(k[1:]) < start + attempts
+        }
+        out.append(
+            base
+            | {
+                "number": len(out),
+                "kind": "sampled",
+                "wanted": wanted,
+                "first": start,
+                "attempts": attempts,
+                "drops": mine,
+            }
+        )
+    if settings.inverted:
+        index = FaceDataset(ctx.root / "data/photos", common.resolution, cache=ctx.root / "work/cache").index
+        rows = np.flatnonzero(index["split"].to_numpy() != "test")[: settings.inverted]
+        for part in np.array_split(rows, max(1, math.ceil(len(rows) / settings.shard_size), workers(ctx))):
+            if len(part):
+                ids = index["id"].iloc[part].tolist()
+                mine = {k: v for k, v in drops.items() if k.removeprefix("i-") in ids}
+                out.append(
+                    base
+                    | {"number": len(out), "kind": "inverted", "wanted": len(part), "rows": part.tolist()}
+                    | {"photo_ids": ids, "splits": index["split"].iloc[part].tolist(), "drops": mine}
+                )
+    return out
+
+
+def workers(ctx: StageContext) -> int:
+    """Processes to use: the setting, else one per core, or one where a GPU does the work."""
+    asked = ctx.settings.generate.workers
+    return asked or (1 if ctx.device.device.type == "cuda" else usable_cores())
+
+
+def near_duplicates(latents: dict[str, NDArray[np.float16]], space: LatentSpace, limit: float) -> dict[str, str]:
+    """{id: id it repeats} of samples whose mean w is nearer than `limit` to an earlier one's (1 = two random ones)."""
+    ids = list(latents)
+    if not ids or limit <= 0:
+        return {}
+    points = torch.from_numpy(np.stack([latents[i].astype(np.float32).mean(0) for i in ids]))
+    out: dict[str, str] = {}
+    for start in range(0, len(ids), 1024):
+        near = space.distances(points[start : start + 1024], points[: start + 1024]) < limit
+        for row, columns in enumerate(near):
+            earlier = columns[: start + row].nonzero().flatten().tolist()
+            original = next((j for j in earlier if ids[j] not in out), None)
+            if original is not None:
+                out[ids[start + row]] = ids[original]
+    return out
+
+
+def read_latents(folder: Path) -> dict[str, NDArray[np.float16]]:
+    """Latents of all shards by id, in shard order."""
+    out: dict[str, NDArray[np.float16]] = {}
+    for path in sorted(folder.glob("*.npz")):
+        with np.load(path) as file:
+            out |= {name: file[name] for name in file.files}
+    return out
+
+
+def main(ctx: StageContext) -> None:
+    """Make the styled faces of a style."""
+    settings = ctx.settings.generate
+    source, _, _ = load_stylegan(ctx.root / "models/source/source.safetensors")
+    space = LatentSpace.of(source)
+    if not (ctx.work / "filter.npz").is_file():
+        fit_filter(ctx.root, ctx.style, source.arch.resolution, settings.filter_loss).save(ctx.work / "filter.npz")
+    with atomic_path(ctx.work / "directions.npz") as temporary, temporary.open("wb") as file:
+        np.savez(file, offsets=build(source, space, settings.directions).numpy())
+    results = map_shards(make_shard, jobs(ctx), workers(ctx), ctx.work / "done", label="generate")
+    rows = [row for result in results for row in result["rows"]]
+    rejected = [row for result in results for row in result["rejected"]]
+    latents = read_latents(ctx.work / "latents")
+    repeats = near_duplicates(latents, space, settings.duplicate_distance)
+    rejected += [row | {"reason": f"duplicate of {repeats[row['id']]}"} for row in rows if row["id"] in repeats]
+    rows = [row for row in rows if row["id"] not in repeats]
+    _check_yield(ctx, rows, rejected)
+    publish(ctx, rows, rejected, {row["id"]: latents[row["id"]] for row in rows})
+
+
+def _check_yield(ctx: StageContext, rows: list[dict[str, Any]], rejected: list[dict[str, Any]]) -> None:
+    wanted = ctx.settings.generate.sampled + ctx.settings.generate.inverted
+    if len(rows) < max(1, LEAST_YIELD * wanted):
+        causes = ", ".join(f"{name} {count}" for name, count in Counter(r["reason"] for r in rejected).most_common(3))
+        raise StageError(
+            f"only {len(rows)} usable faces of {len(rows) + len(rejected)} candidates ({causes}); look at "
+            f"reports/{ctx.style}/fuse and lower fuse.mid's style share, transfer longer, or check the style pictures"
+        )
+
+
+def publish(
+    ctx: StageContext,
+    rows: list[dict[str, Any]],
+    rejected: list[dict[str, Any]],
+    latents: dict[str, NDArray[np.float16]],
+) -> None:
+    """Put shards, index, latents, rejections and preview in `data/styled/STYLE`, and the figures in the report."""
+    out = ctx.work / "publish"
+    (out / "shards").mkdir(parents=True, exist_ok=True)
+    for path in sorted((ctx.work / "shards").glob("*.tar")):
+        target = out / "shards" / path.name
+        if not target.exists():
+            target.hardlink_to(path)
+    index = pd.DataFrame(rows)
+    write_index(out / "index.csv", index)
+    write_index(out / "rejected.csv", pd.DataFrame(rejected or None, columns=None if rejected else ["id", "reason"]))
+    with atomic_path(out / "latents.npz") as temporary, temporary.open("wb") as file:
+        np.savez(file, **latents)
+    publish_dir(out, ctx.root / f"data/styled/{ctx.style}")
+    sheet = preview(ctx.root / f"data/styled/{ctx.style}", ctx.root / "work/cache")
+    write_png(ctx.root / f"data/styled/{ctx.style}/preview.png", sheet)
+    write_png(ctx.report / "grid_photo_styled.png", sheet)
+    summary = figures(rows, rejected)
+    write_json(ctx.report / "summary.json", summary)
+    log(f"generate: {len(rows)} faces, yield {summary['yield']['sampled']:.0%} of sampled candidates")
+
+
+def figures(rows: list[dict[str, Any]], rejected: list[dict[str, Any]]) -> dict[str, Any]:
+    """Counts by kind and reason; yield = accepted / candidates looked at."""
+    made, refused = Counter(r["kind"] for r in rows), Counter(r["kind"] for r in rejected)
+    kinds = ("sampled", "inverted")
+    return {
+        "accepted": {k: made[k] for k in kinds},
+        "rejected": dict(Counter(r["reason"].split(" of ")[0] for r in rejected).most_common()),
+        "yield": {k: made[k] / max(1, made[k] + refused[k]) for k in kinds},
+    }
+
+
+def preview(folder: Path, cache: Path, count: int = PREVIEW) -> NDArray[np.uint8]:
+    """Photo and styled face side by side, evenly picked over the index."""
+    from stages.common.shards import read_shards
+
+    ids = pd.read_csv(folder / "index.csv", dtype={"id": str})["id"].tolist()
+    chosen = set(ids[:: max(1, len(ids) // count)][:count])
+    tiles: list[NDArray[np.uint8]] = []
+    for key, fields in read_shards(folder / "shards"):
+        if key in chosen:
+            tiles += [fields["photo"], fields["styled"]]
+    return grid(tiles, columns=16)
+
+
+if __name__ == "__main__":
+    run_stage("generate", main, inputs)
