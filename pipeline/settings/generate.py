@@ -17,16 +17,123 @@ class EncoderSettings(Section):
     lr: float = Field(1e-3, gt=0, le=0.1, description="Adam rate; falls to nearly 0 over the last quarter.")
 
 
-class SourceSettings(Section):
-    """TODO."""
+class GanSettings(Section):
+    """What every StyleGAN2-ADA training has; `source` and `transfer` choose their own defaults."""
 
-    placeholder: int = Field(0, ge=0, description="Replaced by the part that owns this section.")
+    kimg: float = Field(25.0, gt=0, description="Training length in thousand images.")
+    batch: int = Field(16, ge=4, le=4096, description="Images per step, over all processes; a multiple of 4.")
+    lr: float = Field(0.0025, gt=0, le=0.1, description="Adam rate of generator and discriminator.")
+    lr_mapping: float = Field(
+        1.0, ge=0, le=10, description="Multiplies lr for the mapping network; 0 freezes it (latents keep their meaning)."
+    )
+    decay_from: float = Field(
+        0.7, ge=0, le=1, description="Share of the run after which rates fall linearly to a tenth; 1 = constant."
+    )
+    gamma: float = Field(
+        0.0, ge=0, description="R1 weight; higher is steadier and blurrier. 0 = 0.0002 * resolution^2 / batch."
+    )
+    mixing: float = Field(0.0, ge=0, le=1, description="Style mixing probability; the paper uses 0.9 on large sets.")
+    path_weight: float = Field(
+        0.0, ge=0, description="Path-length weight, paper 2; smoother latents for about 15 % more time. 0 = off."
+    )
+    ema_kimg: float = Field(5.0, gt=0, description="Half-life of the averaged generator, in thousand images.")
+    augment: Literal["none", "face", "blit", "geom", "color", "bg", "bgc"] = Field(
+        "face", description="Augmentations of ADA; bgc is the paper's, face leaves out what never occurs in faces."
+    )
+    augment_p: float = Field(0.0, ge=0, le=1, description="Augmentation probability at the start.")
+    ada_target: float = Field(
+        0.6, ge=0, lt=1, description="Overfitting measure ADA holds by moving p; 0 keeps augment_p."
+    )
+    ada_kimg: float = Field(100.0, gt=0, description="Thousand images in which p can move by 1.")
+    mirror: bool = Field(True, description="Show real pictures mirrored half of the time.")
+
+    @field_validator("batch")
+    @classmethod
+    def _whole_groups(cls, value: int) -> int:
+        if value % 4:
+            raise ValueError("must be a multiple of 4 (the discriminator compares groups of 4)")
+        return value
 
 
-class TransferSettings(Section):
-    """TODO."""
+class SourceSettings(GanSettings):
+    """The face model everything starts from."""
 
-    placeholder: int = Field(0, ge=0, description="Replaced by the part that owns this section.")
+    input: str = Field(
+        "models/shipped",
+        description=(
+            "Where it comes from: a folder with source.safetensors, one model file (.safetensors, .pkl, .pt, .npz), "
+            "or a folder of photos to train on."
+        ),
+    )
+    start: str = Field("", description="Model file training continues from; empty = from scratch. Photos only.")
+    exclude: str = Field(
+        "", description="CSV with a column 'file': photos never trained on (held out for tests). Photos only."
+    )
+    licence: str = Field("", description="Licence or consent of the photos; goes into the model file. Photos only.")
+    z_dim: int = Field(128, ge=4, le=2048, description="Size of z; 512 in published models. From scratch only.")
+    w_dim: int = Field(128, ge=4, le=2048, description="Size of w; 512 in published models. From scratch only.")
+    mapping_layers: int = Field(2, ge=1, le=16, description="Mapping layers; 8 in FFHQ models. From scratch only.")
+    channel_base: int = Field(
+        2048, ge=64, le=65536, description="Channels times resolution; 16384 or 32768 on GPUs. From scratch only."
+    )
+    channel_max: int = Field(128, ge=4, le=1024, description="Most channels of a layer; 512 on GPUs. From scratch only.")
+    kimg: float = Field(300.0, gt=0, description="Training length in thousand images (300 = 75 idle minutes at 64 px).")
+    lr: float = Field(0.002, gt=0, le=0.1, description="Adam rate of generator and discriminator.")
+    ema_kimg: float = Field(8.0, gt=0, description="Half-life of the averaged generator, in thousand images.")
+    augment_p: float = Field(0.05, ge=0, le=1, description="Augmentation probability at the start.")
+    ada_kimg: float = Field(250.0, gt=0, description="Thousand images in which p can move by 1.")
+    grid_kimg: float = Field(10.0, gt=0, description="Thousand images between preview grids.")
+    encoder: EncoderSettings = Field(
+        default_factory=EncoderSettings, description="The inversion encoder that goes with the source."
+    )
+
+
+class TransferSettings(GanSettings):
+    """The source learns a style from a few hundred pictures."""
+
+    kimg: float = Field(
+        8.0, gt=0, description="Training length in thousand images; longer costs diversity and breaks fusion."
+    )
+    lr: float = Field(0.002, gt=0, le=0.1, description="Adam rate of generator and discriminator.")
+    lr_mapping: float = Field(
+        0.0, ge=0, le=10, description="Multiplies lr for the mapping network; 0 freezes it (latents keep their meaning)."
+    )
+    lr_by_resolution: dict[int, float] = Field(
+        default_factory=dict,
+        description="Multiplies lr for the generator's layers of a resolution, e.g. {4: 0, 8: 0.5}; 0 freezes them.",
+    )
+    freeze_d: int = Field(
+        0, ge=0, le=60, description="Discriminator layers frozen, counted from the input; 10-13 for very small sets."
+    )
+    ema_kimg: float = Field(1.0, gt=0, description="Half-life of the averaged generator, in thousand images.")
+    augment_p: float = Field(0.1, ge=0, le=1, description="Augmentation probability at the start.")
+    ada_kimg: float = Field(30.0, gt=0, description="Thousand images in which p can move by 1.")
+    activation_weight: float = Field(
+        0.0, ge=0, description="Keeps activations near the source's (same latents); ghosts of the source when too high."
+    )
+    consistency_weight: float = Field(
+        0.0, ge=0, description="Keeps distances between samples as in the source (diversity); the paper's range is 1000."
+    )
+    constraint_resolutions: list[int] = Field(
+        default_factory=lambda: [8, 16, 32], min_length=1, description="Resolutions the two constraints act on."
+    )
+    use_weights: bool = Field(
+        True, description="Draw style pictures by the sampling weights of the distribution report."
+    )
+    snapshots: int = Field(4, ge=1, le=50, description="Candidates kept over the run; the best one is published.")
+    min_diversity: float = Field(
+        0.5, ge=0, le=2, description="Least diversity of a candidate, relative to the style's own pictures."
+    )
+
+    @field_validator("lr_by_resolution")
+    @classmethod
+    def _rates_fit(cls, value: dict[int, float]) -> dict[int, float]:
+        for resolution, factor in value.items():
+            if resolution < 4 or resolution & (resolution - 1):
+                raise ValueError(f"{resolution} is not a resolution (4, 8, 16, ...)")
+            if not 0 <= factor <= 100:
+                raise ValueError(f"the factor at {resolution} px must be within 0..100, not {factor}")
+        return value
 
 
 class FuseSettings(Section):
