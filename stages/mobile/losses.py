@@ -1,0 +1,128 @@
+"""Losses of the mobile network, named after the papers' terms. Each takes tensors and returns one number as tensor."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from stages.mobile.edge import gaussian_blur
+
+VGG_LAYERS = ("block1_conv2", "block2_conv2", "block3_conv4")  # conv4_4 of AnimeGANv2 is 8×8 at 64 px: too coarse here
+Features = Callable[[torch.Tensor], Sequence[torch.Tensor]]
+
+
+def pixel_loss(output: torch.Tensor, target: torch.Tensor, mask: torch.Tensor, head_weight: float) -> torch.Tensor:
+    """Charbonnier distance √(d² + 1e-6), head pixels ``head_weight`` times the others.
+
+    Args:
+        output, target: [N, 3, H, W]. mask: [N, 1, H, W] in [0, 1].
+    """
+    weight = 1 + (head_weight - 1) * mask
+    distance = ((output - target).square() + 1e-6).sqrt()
+    return (distance * weight).sum() / (weight.sum() * output.shape[1])
+
+
+def mask_loss(logits: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Binary cross-entropy of the network's mask logits with the head mask; acts where the hard sigmoid is flat too."""
+    return F.binary_cross_entropy_with_logits(logits, mask)
+
+
+def vgg_features(vgg: nn.Module) -> Features:
+    """VGG19 responses before the ReLU."""
+
+    def extract(images: torch.Tensor) -> list[torch.Tensor]:
+        return list(vgg(images, VGG_LAYERS).values())
+
+    return extract
+
+
+def discriminator_features(discriminator: nn.Module) -> Features:
+    """Stage-1 discriminator activations, finest first, without the coarsest (below an eighth of the side)."""
+
+    def extract(images: torch.Tensor) -> list[torch.Tensor]:
+        found = discriminator.features(images)  # type: ignore[operator]
+        return [found[side] for side in sorted(found, reverse=True) if side * 8 >= images.shape[-1]]
+
+    return extract
+
+
+def perceptual_loss(features: Features, output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Mean over layers of L1 between features, relative to the target's mean magnitude in that layer."""
+    with torch.no_grad():
+        wanted = features(target)
+    total = output.new_zeros(())
+    for have, want in zip(features(output), wanted, strict=True):
+        want = want.float()
+        total = total + F.l1_loss(have.float(), want) / want.abs().mean().clamp_min(1e-6)
+    return total / len(wanted)
+
+
+def colour_loss(output: torch.Tensor, target: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """L1 on Y plus Huber on U and V (AnimeGANv2), inside the head, of blurred pictures: tones, not edges."""
+    matrix = output.new_tensor([[0.299, 0.587, 0.114], [-0.147, -0.289, 0.436], [0.615, -0.515, -0.1]])
+    difference = gaussian_blur(torch.einsum("ij,njhw->nihw", matrix, (output - target) * mask), 5)
+    y, uv = difference[:, :1], difference[:, 1:]
+    return y.abs().mean() + F.huber_loss(uv, torch.zeros_like(uv))
+
+
+def total_variation(images: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Mean absolute difference of neighbours inside the head; [N, 3, H, W], [N, 1, H, W]."""
+    across = ((images[..., 1:] - images[..., :-1]).abs() * mask[..., 1:]).mean()
+    down = ((images[..., 1:, :] - images[..., :-1, :]).abs() * mask[..., 1:, :]).mean()
+    return across + down
+
+
+def discriminator_loss(
+    real: Sequence[torch.Tensor], fake: Sequence[torch.Tensor], smooth: Sequence[torch.Tensor] | None, edge: float
+) -> torch.Tensor:
+    """Least-squares loss over scales: real → 1, drawn → 0, edge-smoothed → 0 with weight ``edge``."""
+    loss = torch.stack(
+        [(r.float() - 1).square().mean() + f.float().square().mean() for r, f in zip(real, fake, strict=True)]
+    )
+    total = loss.mean()
+    if smooth is not None:
+        total = total + edge * torch.stack([s.float().square().mean() for s in smooth]).mean()
+    return total
+
+
+def generator_loss(fake: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Least-squares loss over scales: drawn → 1."""
+    return torch.stack([(f.float() - 1).square().mean() for f in fake]).mean()
+
+
+class PatchDiscriminator(nn.Module):
+    """Fully convolutional discriminators on ever smaller versions of the picture (pix2pixHD, Wang et al. 2018).
+
+    Spectral norm keeps least squares stable without further regularisers.
+
+    Args:
+        width: channels of the first layer. scales: how many; each sees half the side of the one before.
+    """
+
+    def __init__(self, width: int = 32, scales: int = 2) -> None:
+        super().__init__()
+        self.scales = nn.ModuleList(_patch_net(width) for _ in range(scales))
+
+    def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
+        """[N, 3, H, W] → one map of scores per scale, [N, 1, h, w]."""
+        scores = []
+        for i, net in enumerate(self.scales):
+            if i:
+                images = F.avg_pool2d(images, 2)
+            scores.append(net(images))
+        return scores
+
+
+def _patch_net(width: int) -> nn.Sequential:
+    """Two halvings, 22-pixel patches: larger than an eye, smaller than a face at 64 px."""
+    norm = nn.utils.parametrizations.spectral_norm
+    return nn.Sequential(
+        norm(nn.Conv2d(3, width, 4, 2, 1)),
+        nn.LeakyReLU(0.2),
+        norm(nn.Conv2d(width, 2 * width, 4, 2, 1)),
+        nn.LeakyReLU(0.2),
+        norm(nn.Conv2d(2 * width, 2 * width, 3, 1, 1)),
+        nn.LeakyReLU(0.2),
+        norm(nn.Conv2d(2 * width, 1, 3, 1, 1)),
+    )

@@ -1,0 +1,229 @@
+"""The mobile network: an encoder-decoder of separable convolutions whose mask head leaves backgrounds untouched.
+
+Built from what runs fast in MNN (``stylefactory bench ops``): 3×3 depthwise + 1×1 convolutions, batch norm that is
+folded at export, ReLU6, bilinear up-sampling of few channels, additive skips (no concatenation), and one 4×4
+stride-2 transposed convolution straight to the four output channels, so that no feature map with more than four
+channels ever exists at full resolution. That last step is where the time goes: up-sampling 16 channels and
+convolving them there cost twice as much.
+"""
+
+import copy
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+TierName = Literal["xs", "s", "m", "l"]
+
+STRIDE = 16  # sides must be multiples of it: four halvings
+MASK_SLOPE = 6.0  # logits that take the mask from 0 to 1, as in the hard sigmoid of MobileNetV3 (Howard et al. 2019)
+
+
+@dataclass(frozen=True)
+class Tier:
+    """Widths and depths at 1/2, 1/4, 1/8, 1/16 of the side.
+
+    Attributes:
+        limit: multiply-accumulates allowed at 256², millions.
+        widths: channels per level.
+        encoder: residual blocks per level on the way down (the last is the bottleneck).
+        decoder: residual blocks at 1/2, 1/4, 1/8 on the way up.
+    """
+
+    limit: float
+    widths: tuple[int, int, int, int]
+    encoder: tuple[int, int, int, int]
+    decoder: tuple[int, int, int]
+
+
+TIERS: dict[TierName, Tier] = {
+    "xs": Tier(60, (8, 24, 64, 96), (0, 1, 1, 2), (1, 1, 2)),
+    "s": Tier(120, (16, 32, 80, 128), (0, 1, 2, 3), (1, 2, 2)),
+    "m": Tier(250, (16, 48, 96, 160), (1, 2, 3, 4), (3, 3, 3)),
+    "l": Tier(500, (24, 64, 144, 224), (1, 3, 4, 5), (3, 4, 4)),
+}
+
+
+def conv_bn(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> list[nn.Module]:
+    """Convolution without bias + batch norm; zero padding keeps the side (divided by ``stride``)."""
+    conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False)
+    return [conv, nn.BatchNorm2d(outputs)]
+
+
+class Separable(nn.Sequential):
+    """3×3 depthwise → BN → ReLU6 → 1×1 → BN → ReLU6."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
+        depthwise = conv_bn(inputs, inputs, 3, stride, groups=inputs)
+        super().__init__(*depthwise, nn.ReLU6(), *conv_bn(inputs, outputs, 1), nn.ReLU6())
+
+
+class Residual(nn.Module):
+    """x + separable convolution of x, last activation left out so that the sum may also fall."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.branch = nn.Sequential(
+            *conv_bn(channels, channels, 3, groups=channels), nn.ReLU6(), *conv_bn(channels, channels, 1)
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + self.branch(x)
+
+
+class Rise(nn.Module):
+    """To the next finer level: 1×1 to its width first (cheaper at the small side), bilinear ×2, plus the skip."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.project = nn.Sequential(*conv_bn(inputs, outputs, 1))
+
+    def forward(self, x: torch.Tensor, skip: torch.Tensor) -> torch.Tensor:
+        up = F.interpolate(self.project(x), scale_factor=2.0, mode="bilinear", align_corners=False)
+        return up + skip
+
+
+@dataclass
+class Stylized:
+    """What training looks at.
+
+    Attributes:
+        styled: image ⊕ content blended by the mask, float [N, 3, H, W]; in [-1, 1] in eval mode.
+        mask: [N, 1, H, W] in [0, 1], exactly 0 on what passes untouched.
+        logits: [N, 1, H, W], the mask before the hard sigmoid.
+        content: [N, 3, H, W], the drawn face before blending.
+    """
+
+    styled: torch.Tensor
+    mask: torch.Tensor
+    logits: torch.Tensor
+    content: torch.Tensor
+
+
+class MobileNet(nn.Module):
+    """Photo → styled picture of the same size; the background is the photo's own pixels.
+
+    Args:
+        tier: one of :data:`TIERS`.
+
+    ``forward`` takes float [N, 3, H, W] in [-1, 1] with H and W multiples of 16 and returns (styled [N, 3, H, W]
+    in [-1, 1], mask [N, 1, H, W] in [0, 1]).
+    """
+
+    def __init__(self, tier: TierName = "m") -> None:
+        super().__init__()
+        self.tier = tier
+        shape = TIERS[tier]
+        widths = shape.widths
+        self.stem = nn.Sequential(*conv_bn(3, widths[0], 3, stride=2), nn.ReLU6())
+        self.downs = nn.ModuleList(Separable(widths[i], widths[i + 1], stride=2) for i in range(3))
+        self.encoder = nn.ModuleList(_blocks(widths[i], shape.encoder[i]) for i in range(4))
+        self.rises = nn.ModuleList(Rise(widths[i + 1], widths[i]) for i in range(3))
+        self.decoder = nn.ModuleList(_blocks(widths[i], shape.decoder[i]) for i in range(3))
+        self.head = nn.ConvTranspose2d(widths[0], 4, 4, 2, 1)
+        with torch.no_grad():
+            # start as mid-grey content at half mask: gradients reach content and mask alike
+            self.head.weight.mul_(0.5)
+            nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
+
+    def config(self) -> dict[str, Any]:
+        """Arguments that rebuild the network, for the model file."""
+        return {"tier": self.tier, "shape": asdict(TIERS[self.tier])}
+
+    def features(self, image: torch.Tensor) -> torch.Tensor:
+        """Decoder features [N, widths[0], H/2, W/2]."""
+        x = self.encoder[0](self.stem(image))
+        skips = [x]
+        for down, blocks in zip(self.downs, list(self.encoder)[1:], strict=True):
+            x = blocks(down(x))
+            skips.append(x)
+        for level in (2, 1, 0):
+            x = self.decoder[level](self.rises[level](x, skips[level]))
+        return x
+
+    def stylize(self, image: torch.Tensor) -> Stylized:
+        """All parts, for training; content is not clipped in training mode so that its gradient never dies."""
+        out = self.head(self.features(image)).float()
+        content, logits = out[:, :3], out[:, 3:]
+        mask = (logits * (1 / MASK_SLOPE) + 0.5).clamp(0, 1)
+        styled = image + mask * (content - image)
+        return Stylized(styled if self.training else styled.clamp(-1, 1), mask, logits, content)
+
+    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        parts = self.stylize(image)
+        return parts.styled, parts.mask
+
+
+def _blocks(channels: int, count: int) -> nn.Sequential:
+    return nn.Sequential(*(Residual(channels) for _ in range(count)))
+
+
+class Deployed(nn.Module):
+    """The network as exported: batch norm folded, the mask's scale folded into the head, few elementwise steps."""
+
+    def __init__(self, net: MobileNet) -> None:
+        super().__init__()
+        self.net = fold_batch_norm(net)
+        head = self.net.head
+        with torch.no_grad():
+            head.weight[:, 3] /= MASK_SLOPE
+            assert head.bias is not None
+            head.bias[3] = head.bias[3] / MASK_SLOPE + 0.5
+
+    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        out = self.net.head(self.net.features(image))
+        mask = out[:, 3:].clamp(0, 1)
+        return (image + mask * (out[:, :3] - image)).clamp(-1, 1), mask
+
+
+def fold_batch_norm(net: nn.Module) -> Any:
+    """An eval-mode float32 copy of ``net`` with every convolution + batch norm pair as one convolution."""
+    net = copy.deepcopy(net).float().eval().requires_grad_(False)
+    for module in list(net.modules()):
+        if isinstance(module, nn.Sequential):
+            layers: list[nn.Module] = []
+            for layer in module:
+                if isinstance(layer, nn.BatchNorm2d) and layers and isinstance(layers[-1], nn.Conv2d):
+                    layers[-1] = fuse_conv_bn_eval(layers[-1], layer)
+                else:
+                    layers.append(layer)
+            for name in list(module._modules):
+                del module._modules[name]
+            for i, layer in enumerate(layers):
+                module.add_module(str(i), layer)
+    return net
+
+
+def parameter_count(net: nn.Module) -> int:
+    """Trainable numbers."""
+    return sum(parameter.numel() for parameter in net.parameters())
+
+
+@torch.no_grad()
+def count_macs(net: nn.Module, size: int = 256) -> int:
+    """Multiply-accumulates of all convolutions for one [1, 3, size, size] input.
+
+    A transposed convolution spends one kernel per input pixel, a convolution one per output pixel. Bilinear
+    up-sampling, batch norm (folded) and elementwise steps are not counted, as is usual.
+    """
+    total = 0
+
+    def count(module: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+        nonlocal total
+        if isinstance(module, nn.ConvTranspose2d):
+            total += inputs[0][0, 0].numel() * module.weight.numel()
+        elif isinstance(module, nn.Conv2d):
+            total += output[0, 0].numel() * module.weight.numel()
+
+    hooks = [m.register_forward_hook(count) for m in net.modules() if isinstance(m, nn.Conv2d | nn.ConvTranspose2d)]
+    training = net.training
+    try:
+        net.eval()(torch.zeros(1, 3, size, size, device=next(net.parameters()).device))
+    finally:
+        net.train(training)
+        for hook in hooks:
+            hook.remove()
+    return total
