@@ -126,9 +126,7 @@ class Linear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[N, inputs] -> [N, outputs]."""
         gain = GAIN if self.activate else 1.0
-        x = torch.addmm(
-            self.bias, x, self.weight.t(), beta=self.bias_gain * gain, alpha=self.weight_gain * gain
-        )
+        x = torch.addmm(self.bias, x, self.weight.t(), beta=self.bias_gain * gain, alpha=self.weight_gain * gain)
         return F.leaky_relu_(x, SLOPE) if self.activate else x
 
 

@@ -170,7 +170,7 @@ class Synthesis(nn.Module):
                 raise ValueError("synthesis needs ws or styles")
             styles = self.styles(ws)
         n = styles["b4.conv1"].shape[0]
-        x: Tensor = self.b4.const.expand(n, -1, -1, -1).contiguous(memory_format=torch.channels_last)
+        x = self.block(4).const.expand(n, -1, -1, -1).contiguous(memory_format=torch.channels_last)
         image: Tensor | None = None
         features: dict[int, Tensor] = {}
         for resolution in self.arch.resolutions:

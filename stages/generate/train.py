@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -83,7 +83,7 @@ class _PathMean:
 class GanTrainer:
     """Generator, discriminator, their optimisers, EMA and augmentation, with one update as `step`.
 
-    `state` goes to the loop's checkpoints; `ema.net` is the result.
+    `state` goes to the loop's checkpoints; `averaged` is the result.
     """
 
     def __init__(
@@ -108,10 +108,13 @@ class GanTrainer:
         self.opt_g = _adam(self.g_groups, options.lr_g, path_interval)
         self.opt_d = _adam([{"params": self.d_params, "scale": 1.0}], options.lr_d, options.r1_interval)
         self.ema = EMA(self.G)
-        self.ada = AdaptiveAugment(
-            options.operations, options.augment_p, options.ada_target, options.ada_kimg
-        )
+        self.ada = AdaptiveAugment(options.operations, options.augment_p, options.ada_target, options.ada_kimg)
         self.path_mean = _PathMean()
+
+    @property
+    def averaged(self) -> Generator:
+        """The EMA generator: the result."""
+        return cast(Generator, self.ema.net)
 
     @property
     def state(self) -> dict[str, Stateful]:

@@ -10,9 +10,10 @@ from torch import Tensor
 from stages.common.dataset import sample_indices
 from stages.common.errors import ImageError, InputError
 from stages.common.images import list_images, read_image
-from stages.common.progress import log, track
+from stages.common.progress import log
 from stages.faces.align import align, ffhq_quad
 from stages.faces.detect import FaceDetector
+from stages.generate.train import RealBatch
 
 FEWEST = 16
 
@@ -37,7 +38,7 @@ def load_training_photos(folder: Path, resolution: int, exclude: Path | None) ->
     detector: FaceDetector | None = None
     faces: list[np.ndarray] = []
     used: list[str] = []
-    for path in track(kept, len(kept), "training photos"):
+    for path in kept:
         try:
             picture = read_image(path)
         except ImageError as error:
@@ -71,8 +72,8 @@ def _without(files: list[Path], folder: Path, exclude: Path | None) -> list[Path
     return kept
 
 
-def real_batches(images: Tensor, seed: int, weights: np.ndarray | None = None):  # type: ignore[no-untyped-def]
-    """`stages.generate.train.RealBatch` over uint8 [N, 3, R, R]."""
+def real_batches(images: Tensor, seed: int, weights: np.ndarray | None = None) -> RealBatch:
+    """Shuffled epochs, or weighted draws, over uint8 [N, 3, R, R]; any rank can ask for any image number."""
 
     def batch(nimg: int, n: int) -> Tensor:
         return images[torch.from_numpy(sample_indices(len(images), nimg, n, seed, weights))]

@@ -15,9 +15,7 @@ State = Mapping[str, np.ndarray | Tensor]
 
 
 def _tensors(state: State) -> dict[str, Tensor]:
-    return {
-        name: torch.as_tensor(np.asarray(v) if not isinstance(v, Tensor) else v) for name, v in state.items()
-    }
+    return {name: torch.as_tensor(np.asarray(v) if not isinstance(v, Tensor) else v) for name, v in state.items()}
 
 
 def _shape(state: Mapping[str, Tensor], name: str) -> torch.Size:
@@ -33,9 +31,7 @@ def _channel_limits(channels: dict[int, int]) -> tuple[int, int]:
     base, limit = channels[top] * top, max(channels.values())
     wrong = [r for r, c in channels.items() if c != min(base // r, limit)]
     if wrong:
-        raise ModelFileError(
-            f"channels do not follow min(base // resolution, max) at {wrong[0]} px: {channels}"
-        )
+        raise ModelFileError(f"channels do not follow min(base // resolution, max) at {wrong[0]} px: {channels}")
     return base, limit
 
 
@@ -44,9 +40,7 @@ def _load(net: nn.Module, state: dict[str, Tensor], what: str) -> None:
     target = net.state_dict()
     for name in state:
         if name.endswith("resample_filter"):
-            if state[name].shape != (4, 4) or not torch.allclose(
-                state[name].float(), fir_filter(), atol=1e-3
-            ):
+            if state[name].shape != (4, 4) or not torch.allclose(state[name].float(), fir_filter(), atol=1e-3):
                 raise ModelFileError(f"{what}: {name} is not the [1,3,3,1] filter of StyleGAN2")
         elif name not in target:
             raise ModelFileError(f"{what}: unexpected parameter {name} {list(state[name].shape)}")
@@ -102,9 +96,7 @@ def discriminator_from_official(state: State) -> Discriminator:
     return net.eval().requires_grad_(False)
 
 
-def _architecture(
-    blocks: list[int], z_dim: int, w_dim: int, layers: int, base: int, limit: int
-) -> Architecture:
+def _architecture(blocks: list[int], z_dim: int, w_dim: int, layers: int, base: int, limit: int) -> Architecture:
     try:
         arch = Architecture(blocks[-1], z_dim, w_dim, layers, base, limit)
     except ValueError as error:
