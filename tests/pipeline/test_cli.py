@@ -1,0 +1,91 @@
+"""What people type: speed, exit codes, one-line errors; and one smoke test of Prefect without a server."""
+
+import json
+import re
+import subprocess
+import sys
+import time
+
+import pytest
+
+from pipeline import params
+from pipeline.processes import environment
+
+
+def cli(*args: str, **env: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["stylefactory", *args], capture_output=True, text=True, env=environment() | env, stdin=subprocess.DEVNULL
+    )
+
+
+def test_help_is_quick_and_imports_nothing_heavy():
+    best = min(_timed("--help") for _ in range(3))
+    assert best < 1.0, f"--help took {best:.2f} s"
+    code = (
+        "import sys, pipeline.cli; print([m for m in ('torch', 'prefect', 'dvc', 'numpy', 'cv2') if m in sys.modules])"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
+
+
+def _timed(*args: str) -> float:
+    began = time.monotonic()
+    assert cli(*args).returncode == 0
+    return time.monotonic() - began
+
+
+def test_all_commands_are_there():
+    text = cli("--help").stdout
+    found = set(re.findall(r"^  ([a-z][a-z-]+) ", text, re.MULTILINE))
+    assert found >= {
+        *("run", "status", "doctor", "list-styles", "new-style", "photos", "remove-style", "gc", "preset", "weights"),
+        *("generate", "stylize", "sweep", "ablate", "review", "compare", "report", "bench", "release", "ops"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "text"),
+    [
+        (("run", "nobody"), 2, "style 'nobody' is not in params.yaml"),
+        (("run", "--upto", "nothing"), 2, "no stage 'nothing'"),
+        (("run", "--nonsense"), 2, "No such option"),
+        (("new-style", "two", "--images", "missing"), 3, "missing: no such folder"),
+        (("new-style", "two", "--images", "people", "--set", "fuse.width=0"), 2, "styles.two.fuse.width"),
+        (("preset", "huge"), 2, "no preset 'huge'"),
+        (("release", "one"), 1, "one is not finished"),
+    ],
+)
+def test_errors_are_one_line_with_their_code(factory, args, code, text):
+    result = cli(*args)
+    assert result.returncode == code
+    assert text in result.stderr and "Traceback" not in result.stderr
+
+
+def test_wrong_settings_are_refused_before_anything_runs(factory):
+    factory.params.write_text(factory.params.read_text().replace("  mid: 1.5", "  middle: 1.5"))
+    result = cli("run")
+    assert result.returncode == 2
+    assert "fuse.middle: unknown key" in result.stderr and "fuse.mid: missing" in result.stderr
+    assert not (factory.root / "dvc.lock").exists()
+
+
+def test_status_for_programs(built):
+    rows = json.loads(cli("status", "--json").stdout)
+    assert {row["state"] for row in rows} == {"done"}
+
+
+def test_run_goes_through_prefect_without_a_server_and_a_bad_style_fails_alone(built):
+    (built.root / "pictures/two").mkdir()
+    (built.root / "pictures/two/broken.png").write_bytes(b"x")
+
+    def change(tree: dict) -> None:
+        params.add_style(tree, "two", "pictures/two", "", {})
+        params.set_value(tree, "styles.one.fuse.mid", 0.5)
+
+    params.edit(built.params, change)
+    result = cli("run", "two", "one", "--upto", "fuse")
+    assert result.returncode == 3
+    assert "fuse@one: done" in result.stdout and "transfer@one" not in result.stdout
+    assert result.stderr.splitlines()[-1].startswith("two: style_faces@two: ")
+    assert "0 of 1 pictures usable" in result.stderr and "Traceback" not in result.stdout + result.stderr
+    assert (built.root / ".prefect").is_dir()

@@ -1,0 +1,120 @@
+"""Adding, listing and removing styles; photos; intake; the disk."""
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from pipeline import gc, intake, params, styles
+from pipeline.settings import load_settings
+from stages.common.errors import SettingsError
+from tests.pipeline.conftest import git
+
+pytestmark = pytest.mark.usefixtures("accepts")
+
+
+def pictures(folder: Path, count: int = 3, broken: bool = False) -> Path:
+    folder.mkdir(parents=True)
+    for i in range(count):
+        (folder / f"{i}.png").write_bytes(f"{folder.name} {i}".encode())
+    if broken:
+        (folder / "broken.png").write_bytes(b"x")
+    return folder
+
+
+def test_new_style_is_registered_versioned_and_known_to_dvc(built, tmp_path):
+    added = styles.add(built, "two", pictures(tmp_path / "mine"), "CC BY 4.0", {"fuse.mid": 0.5})
+    assert (added.pictures, added.verdict) == (3, "good")
+    assert added.expected_s is not None
+    settings = load_settings(built.params).for_style("two")
+    assert (settings.item.pictures, settings.item.licence) == ("data/raw/styles/two", "CC BY 4.0")
+    assert settings.fuse.mid == 0.5
+    assert (built.root / "data/curation/two.csv").read_text() == styles.CURATION_HEADER
+    new = git(built.root, "status", "--porcelain", "--untracked-files=all").splitlines()
+    assert {line[3:] for line in new} == {"params.yaml", "data/curation/two.csv", "data/raw/styles/two.dvc"}
+    rows = {row["style"]: row for row in styles.describe(built)}
+    assert (rows["one"]["verdict"], rows["two"]["verdict"]) == ("pass", "not evaluated")
+    assert rows["two"]["overrides"] == ["fuse"]
+
+
+@pytest.mark.parametrize("name", ["Two", "2two", "photos", "metrics", "a b", "one"])
+def test_bad_and_taken_names_are_refused(built, tmp_path, name):
+    with pytest.raises(SettingsError):
+        styles.add(built, name, pictures(tmp_path / "mine"))
+
+
+def test_unusable_pictures_change_nothing(built, tmp_path):
+    before = built.params.read_text()
+    with pytest.raises(styles.Rejected, match="0 of 1"):
+        styles.add(built, "two", pictures(tmp_path / "mine", broken=True))
+    with pytest.raises(SettingsError, match=r"styles\.two\.fuse\.width"):
+        styles.add(built, "two", pictures(tmp_path / "other"), overrides={"fuse.width": 0})
+    assert built.params.read_text() == before
+    assert not (built.root / "data/raw").exists()
+
+
+def test_remove_takes_everything_of_the_style_and_nothing_else(built, tmp_path):
+    with pytest.raises(SettingsError, match="only style"):
+        styles.delete(built, "one")
+    styles.add(built, "two", pictures(tmp_path / "mine"))
+    (built.root / "work/two/transfer").mkdir(parents=True)
+    styles.delete(built, "two")
+    assert list(load_settings(built.params).styles) == ["one"]
+    assert not any(
+        (built.root / path).exists() for path in ("work/two", "data/raw/styles/two", "data/raw/styles/two.dvc")
+    )
+    assert (built.root / "models/one/mobile.mnn").is_file()
+    text = (built.root / "dvc.lock").read_text()
+    assert "@one" in text and "@two" not in text
+
+
+def test_photos_are_copied_by_folder_and_the_setting_follows(built, tmp_path):
+    first, second = pictures(tmp_path / "a"), pictures(tmp_path / "b", 2)
+    assert styles.use_photos(built, [first, second], "consent forms") == 5
+    photos = load_settings(built.params).photos
+    assert (photos.path, photos.licence) == ("data/raw/photos", "consent forms")
+    assert len(list((built.root / "data/raw/photos").rglob("*.png"))) == 5
+    styles.use_photos(built, [second])
+    assert [path.name for path in (built.root / "data/raw/photos").iterdir()] == ["b"]
+    with pytest.raises(SettingsError, match="same name"):
+        styles.use_photos(built, [first, pictures(tmp_path / "c" / "a")])
+
+
+def test_intake_registers_complete_folders_and_leaves_bad_ones_alone(built):
+    watched = built.root / "data/intake"
+    pictures(watched / "My Style 2")
+    (watched / "My Style 2/licence.txt").write_text("CC0\n")
+    pictures(watched / "bad", broken=True)
+    assert intake.look(built, Path("data/intake"), settle_s=3600) == []  # still being copied, for all we know
+    found = {outcome.name: outcome for outcome in intake.look(built, Path("data/intake"), settle_s=0)}
+    assert found["my-style-2"].registered and not found["bad"].registered
+    assert "0 of 1" in found["bad"].text
+    assert load_settings(built.params).styles["my-style-2"].licence == "CC0"
+    assert intake.look(built, Path("data/intake"), settle_s=0) == []  # nothing new, nothing said twice
+    (watched / "bad/broken.png").unlink()
+    assert [outcome.registered for outcome in intake.look(built, Path("data/intake"), settle_s=0)] == [True]
+    assert len(list(watched.rglob("*.png"))) == 6  # the watched folder is never written to
+
+
+def test_gc_shows_and_removes_only_what_nobody_needs(built):
+    old = time.time() - 30 * 86400
+    for path in ("work/one/transfer/abc/checkpoint", "work/gone/transfer/x", "work/cache/set/images.npy"):
+        (built.root / path).parent.mkdir(parents=True)
+        (built.root / path).write_bytes(b"x" * 100)
+    for path in [*(built.root / "work").rglob("*")]:
+        os.utime(path, (old, old))
+    (built.root / "work/one/fuse/new").mkdir(parents=True)
+    found = gc.find(built, ["one"], older_days=7)
+    assert [item.path for item in found] == ["work/cache/set", "work/gone", "work/one/transfer/abc"]
+    params.edit(built.params, lambda tree: params.set_value(tree, "fuse.mid", 0.5))
+    assert gc.unused_objects(built) is None
+    stray = built.root / ".dvc/cache/files/md5/00/00000000000000000000000000000000"
+    stray.parent.mkdir(exist_ok=True)
+    stray.write_bytes(b"unused")
+    objects = gc.unused_objects(built)
+    assert objects is not None and objects.why.startswith("1 object")
+    assert gc.collect(built, found, objects=True) >= 300
+    assert not stray.exists() and not (built.root / "work/gone").exists()
+    assert (built.root / "models/one/mobile.mnn").is_file()
+    assert gc.unused_objects(built) is None
