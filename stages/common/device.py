@@ -11,6 +11,7 @@ import torch
 from torch import distributed
 
 from stages.common.errors import SettingsError
+from stages.common.heap import keep_freed_memory
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,7 @@ def setup(device: str = "auto", precision: str = "auto", threads: int = 0) -> De
     """
     world, rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0))
     local = int(os.environ.get("LOCAL_RANK", 0))
+    keep_freed_memory()
     has_cuda = torch.cuda.is_available()
     if device == "cuda" and not has_cuda:
         raise SettingsError("common.device: 'cuda', but torch finds no usable GPU here; set it to auto or cpu")
