@@ -106,7 +106,7 @@ class PairSettings(Section):
         -1.0, ge=-1, le=1, description="Least cosine of face embeddings of photo and result; −1 keeps all."
     )
     max_seam: float = Field(
-        3.0, gt=0, le=100, description="Largest gradient along the mask's edge relative to the photo's own there."
+        30.0, gt=0, le=255, description="Largest extra gradient along the head's outline, grey levels per pixel."
     )
     max_artefact: float = Field(
         0.12, gt=0, le=1, description="Largest share of head pixels that are clipped or far from their neighbourhood."

@@ -123,7 +123,7 @@ def check(net: TranslatorGenerator, photos: FaceDataset, resolution: int) -> dic
     drawn = torch.cat([part.mask.cpu() for part in parts])
     return {
         "background_psnr": float(np.nanmedian(background_psnr(images, outputs, masks))),
-        "mask_iou": float(np.nanmean(mask_iou(drawn, masks))) if net.config.mask else float("nan"),
+        "mask_iou": float(np.nanmean(mask_iou(drawn, masks))) if net.config.mask else None,
         "sharpness": float(np.nanmean(sharpness(outputs, masks))),
         "n": len(chosen),
     }
