@@ -70,12 +70,8 @@ def main(ctx: StageContext) -> None:
     result = assess(systems, real, shipped, tools, settings.evaluate)
 
     out = ctx.work / "report"
-    metrics = describe(settings, faces, real, tools) | as_json(result)
-    metrics |= {"style": style, "git": git_revision(root), "hashes": hashes(root, style)}
-    metrics["when"] = datetime.now(UTC).isoformat(timespec="seconds")
+    metrics = write_results(out, root, style, settings, systems, real, tools, result, stylize)
     metrics["seconds"] = round(time.time() - began, 1)
-    write_tables(out, result, systems)
-    write_pictures(out, result, systems, stylize, settings.evaluate.faces)
     write_json(out / "metrics.json", metrics)
     publish_dir(out, ctx.report)
     history.append(root, style, metrics)
@@ -101,6 +97,27 @@ def shipped_figures(
     }
 
 
+def write_results(
+    out: Path,
+    root: Path,
+    style: str,
+    settings: Settings,
+    systems: Sequence[System],
+    real: Faces,
+    tools: Instruments,
+    result: Assessment,
+    stylize: product.Stylize,
+) -> dict[str, Any]:
+    """Writes tables and pictures below ``out`` and returns what goes into metrics.json."""
+    ours = next(system for system in systems if system.role == "product")
+    write_tables(out, result, systems)
+    write_pictures(out, result, systems, stylize, settings.evaluate.faces)
+    metrics = {"style": style} | describe(settings, ours.inputs, real, tools) | as_json(result)
+    metrics |= {"git": git_revision(root), "hashes": hashes(root, style)}
+    metrics["when"] = datetime.now(UTC).isoformat(timespec="seconds")
+    return metrics
+
+
 def describe(settings: Settings, faces: Faces, real: Faces, tools: Instruments) -> dict[str, Any]:
     """What must be equal before two runs may be compared, and N."""
     kinds = {
@@ -111,7 +128,8 @@ def describe(settings: Settings, faces: Faces, real: Faces, tools: Instruments) 
         "side": int(faces.images.shape[1]),
         "split": f"photos {faces.index.attrs.get('split', '')}, style {real.index.attrs.get('split', '')}",
     }
-    return {"kinds": kinds, "n": {"photos": len(faces), "persons": len(set(faces.persons)), "style": len(real)}}
+    n = {"photos": len(faces), "persons": len(set(faces.persons)), "style": len(real)}
+    return {"kinds": kinds, "n": n, "group_min": settings.evaluate.group_min}
 
 
 def write_tables(out: Path, result: Assessment, systems: Sequence[System]) -> None:
@@ -147,6 +165,13 @@ def write_pictures(
     if latent is not None:
         pairs = [picture for i in range(min(12, len(latent.images))) for picture in _column(latent, i)]
         write_png(out / "latent.png", _two_rows(pairs))
+    with_masks = [s for s in shared if s.masks is not None and s.role != "baseline" and s.name != "torch"]
+    rows = np.linspace(0, len(faces) - 1, min(10, len(faces))).astype(int)
+    tiles = [faces.images[row] for row in rows]
+    for system in with_masks:
+        tiles += [_grey(system.masks[row]) for row in rows if system.masks is not None]
+        tiles += [system.images[row] for row in rows]
+    write_png(out / "masks.png", grid(tiles, len(rows)))
     table = result.tables[ours.name]
     places = {name: row for row, name in enumerate(faces.ids)}
     listed = []
@@ -154,8 +179,8 @@ def write_pictures(
         bad = worst(table, metric, WORST_COUNT)
         if len(bad) == 0:
             continue
-        rows = [places[name] for name in bad["id"]]
-        write_png(out / "worst" / f"{metric}.png", _two_rows([p for row in rows for p in _column(ours, row)]))
+        pairs = [picture for name in bad["id"] for picture in _column(ours, places[name])]
+        write_png(out / "worst" / f"{metric}.png", _two_rows(pairs))
         listed += [
             {"metric": metric, "rank": rank, "id": name, "value": value}
             for rank, (name, value) in enumerate(zip(bad["id"], bad[metric], strict=True), 1)
@@ -170,13 +195,22 @@ def write_pictures(
     write_text(out / "stress.txt", "\n".join(names) + "\n")
 
 
+def _grey(mask: np.ndarray) -> np.ndarray:
+    return np.repeat(mask[..., None], 3, axis=2)
+
+
 def _column(system: System, row: int) -> tuple[np.ndarray, np.ndarray]:
     return system.inputs.images[row], system.images[row]
 
 
-def _two_rows(pairs: list[np.ndarray]) -> np.ndarray:
-    """photo, result, photo, result ... → one row of photos above one row of results."""
-    return grid(pairs[0::2] + pairs[1::2], len(pairs) // 2)
+def _two_rows(pairs: list[np.ndarray], columns: int = 10) -> np.ndarray:
+    """photo, result, photo, result ... → rows of ten photos, each above the row of their results."""
+    tiles = []
+    for start in range(0, len(pairs), 2 * columns):
+        part = pairs[start : start + 2 * columns]
+        missing = [np.full_like(pairs[0], 255)] * (columns - len(part) // 2) if len(pairs) > 2 * columns else []
+        tiles += [*part[0::2], *missing, *part[1::2], *missing]
+    return grid(tiles, min(columns, len(pairs) // 2))
 
 
 def git_revision(root: Path) -> str:
