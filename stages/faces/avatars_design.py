@@ -5,12 +5,13 @@ sequence over the design number, so that a hundred designs cover them evenly; th
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 
 from stages.faces.avatars_svg import Colour, hsl, mix, times
 
+T = TypeVar("T")
 Hair = Literal[
     "bald", "receding", "buzz", "crew", "side_part", "quiff", "messy", "curly", "afro", "pixie", "bun", "ponytail",
     "bob", "bangs", "long", "wavy", "locks", "curls_long", "cap", "beanie", "hijab", "turban",
@@ -107,15 +108,15 @@ def sample_design(seed: int, number: int) -> Design:
     hair_colour = _hair_colour(rng, dark, grey, age)
     beard: Beard = "none"
     if not soft:
-        beard = rng.choice(["none", "stubble", "moustache", "goatee", "full"], p=[0.56, 0.11, 0.09, 0.09, 0.15])
+        beard = _choice(rng, ["none", "stubble", "moustache", "goatee", "full"], [0.56, 0.11, 0.09, 0.09, 0.15])
         if hair == "turban":
             beard = "full"
     glasses: Glasses = "none"
     if rng.random() < 0.14:
-        glasses = rng.choice(["round", "square", "cat"] if soft else ["round", "square"])
+        glasses = _choice(rng, ["round", "square", "cat"], [1, 1, 1 if soft else 0])
     cloth, second = _clothes_colours(rng)
     suits = [0.12, 0.14, 0.2, 0.08, 0.12, 0.34] if soft else [0.48, 0.2, 0.16, 0.08, 0.08, 0.0]
-    clothes: Clothes = rng.choice(["suit", "shirt", "tee", "hoodie", "turtleneck", "blouse"], p=suits)
+    clothes: Clothes = _choice(rng, ["suit", "shirt", "tee", "hoodie", "turtleneck", "blouse"], suits)
     smile, opened = _expression(rng, float(even[3]), float(even[4]))
     return Design(
         number=number,
@@ -182,7 +183,11 @@ def _normal(u: float) -> float:
     return float(np.log(u / (1.0 - u)) / 1.702)
 
 
-def _weighted(names: list[Hair], weights: list[float], u: float) -> Hair:
+def _choice(rng: np.random.Generator, names: list[T], weights: list[float]) -> T:
+    return _weighted(names, weights, float(rng.random()))
+
+
+def _weighted(names: list[T], weights: list[float], u: float) -> T:
     edges = np.cumsum(weights) / np.sum(weights)
     return names[int(np.searchsorted(edges, u, side="right"))]
 
@@ -216,7 +221,7 @@ def _lips(rng: np.random.Generator, skin: Colour, soft: bool) -> Colour:
 def _clothes_colours(rng: np.random.Generator) -> tuple[Colour, Colour]:
     hue = float(rng.choice(_CLOTHES_HUES)) + rng.uniform(-8, 8)
     cloth = hsl(hue, rng.uniform(0.35, 0.7), rng.uniform(0.26, 0.58))
-    second = hsl(hue + rng.choice([150, 180, 210, 30]), rng.uniform(0.4, 0.7), rng.uniform(0.4, 0.6))
+    second = hsl(hue + float(rng.choice([150, 180, 210, 30])), rng.uniform(0.4, 0.7), rng.uniform(0.4, 0.6))
     return cloth, second
 
 

@@ -29,11 +29,10 @@ def draw_beard(sheet: Sheet, pen: Pen, design: Design, face: str) -> None:
         ]
         lock(sheet, pen, [(a, b, surface_depth(a, min(b, 225))) for a, b in chin], colours, design.light)
     if design.beard in ("moustache", "goatee", "full"):
-        tip = upper[0][1] + (3 if design.beard == "moustache" else 7)
-        half, mouth = abs(upper[0][0]) + 3, upper[2][1]
+        half, mouth = abs(upper[0][0]) + 2, upper[2][1]
         right = [
-            (0, mouth - 13), (14, mouth - 15), (0.75 * half, upper[0][1] - 8), (half + 2, tip),
-            (0.7 * half, upper[3][1] - 1), (10, mouth - 3), (0, mouth - 5),
+            (0, mouth - 13), (14, mouth - 15), (0.75 * half, upper[0][1] - 8), (half + 2, upper[0][1] + 1),
+            (0.7 * half, upper[3][1] - 3), (10, mouth - 3), (0, mouth - 5),
         ]  # fmt: skip
         lock(sheet, pen, [(p[0], p[1], surface_depth(p[0], p[1]) + 4) for p in mirrored(right)], colours, design.light)
 
@@ -60,7 +59,7 @@ def draw_headwear(sheet: Sheet, pen: Pen, design: Design, face: str) -> None:
         return
     colours, trim, light = tint(design.cloth_second), tint(times(design.cloth_second, (0.8, 0.8, 0.85))), design.light
     if design.hair != "turban":
-        tuft = [(60, 60), (76, 62), (78, 100), (74, 126), (68, 112), (64, 90)]
+        tuft = [(66, 60), (77, 62), (79, 100), (75, 126), (71, 112), (69, 90)]
         for side in (-1, 1):
             lock(sheet, pen, [(side * x, y, 4) for x, y in tuft], tint(design.hair_colour), light)
     top, grow = {"cap": (-12.0, 5), "beanie": (-20.0, 5), "turban": (-26.0, 12)}[design.hair]
@@ -112,7 +111,7 @@ def draw_glasses(sheet: Sheet, pen: Pen, design: Design) -> None:
         x, y = side * (EYE_X + 0.5), EYE_Y + 3
         lens = ring(x, y, 27, 26, 12) if design.glasses == "round" else [(x + side * dx, y + dy) for dx, dy in box]
         rim = curve(pen.many(lens, 78.0))
-        sheet.fill(rim, (226, 240, 255), 0.13)
+        sheet.fill(rim, (226, 240, 255), 0.07)
         sheet.line(rim, colour, 3.6)
         shine = [(x + design.light * 4 - 12, y + 8), (x + design.light * 4 - 2, y - 12)]
         sheet.line(polygon(pen.many(shine, 80.0)), (255, 255, 255), 3.0, 0.3)

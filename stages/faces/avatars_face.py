@@ -78,7 +78,7 @@ def draw_head(sheet: Sheet, pen: Pen, design: Design) -> str:
         sheet.glow(pen.at(EYE_X * side, 116), 27, tones.shade, 0.55, clip, 0.72)
         if side == design.light:
             sheet.glow(pen.at(41 * side, 147), 15, tones.light, 0.6, clip, 0.6)
-    sheet.glow(pen.at(0, 226 + design.chin), 13, tones.light, 0.5, clip, 0.7)
+    sheet.glow(pen.at(0, 226 + design.chin), 14, tones.light, 0.32, clip, 0.7)
     sheet.line(outline, tones.deep, 2.0, 0.7)
     if design.freckles:
         for i in range(14):
@@ -95,11 +95,16 @@ def draw_age(sheet: Sheet, pen: Pen, design: Design) -> None:
         nose = pen.many([(17 * side, 164), (25 * side, 173), (33 * side, 187)])
         sheet.line(curve(nose, closed=False), tones.deep, 2.4, min(0.55, 0.6 * fold))
         if design.age > 0.5:
-            bag = [(EYE_X * side - 14, 142), (EYE_X * side, 147), (EYE_X * side + 14, 141)]
+            bag = [(EYE_X * side + dx, 149 - 0.03 * dx * dx) for dx in (-14, -8, 0, 8, 14)]
             sheet.line(curve(pen.many(bag), closed=False), tones.deep, 1.8, 0.75 * (design.age - 0.35))
     if design.age > 0.62 and design.hair not in ("bangs", "hijab", "cap", "beanie", "turban"):
         for y in (66.0, 75.0):
-            sheet.line(curve(pen.many([(-26, y + 2), (0, y), (26, y + 2)]), closed=False), tones.deep, 1.8, 0.3)
+            sheet.line(
+                curve(pen.many([(-28, y + 2), (-14, y + 0.5), (0, y), (14, y + 0.5), (28, y + 2)]), closed=False),
+                tones.deep,
+                1.8,
+                0.3,
+            )
 
 
 def eye_outline(design: Design, side: int) -> list[tuple[float, float]]:

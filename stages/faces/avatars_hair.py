@@ -42,12 +42,16 @@ def draw_back_hair(sheet: Sheet, pen: Pen, design: Design) -> None:
     own, light = tint(design.hair_colour), design.light
     behind = tint(times(design.hair_colour, (0.8, 0.78, 0.8)))
     v, hair, part = design.volume, design.hair, design.part
+    if hair not in ("bald", *COVERED):  # closes the gap between a turned head and its hair
+        _, outer = _shape(design)
+        sheet.fill(curve(pen.many(mirrored([*outer, (0.0, outer[-1][1] + 20.0)]), 0.0)), behind.dark)
     # fmt: off
     if hair == "afro":
         radius = 90 + 12 * v
         rim = ring(0, 78, radius, radius * 0.94, 16)
         curls(sheet, pen, [*rim, rim[0]], 15, own, light)
-        clip = lock(sheet, pen, [(x, y, -10) for x, y in rim], own, light, edge=0)
+        even = Tint(own.light, own.base, own.base, own.line)
+        clip = lock(sheet, pen, [(x, y, -10) for x, y in rim], even, light, edge=0)
         curl_marks(sheet, pen, clip, (-85, 0, 85, 150), 30, own)
     elif hair in ("bob", "bangs"):
         low = 214 + 16 * v
@@ -151,7 +155,8 @@ def _draw_curly_cap(
     light = design.light
     if design.hair == "curly":
         curls(sheet, pen, points[:outer], 11, colours, light)
-    clip = lock(sheet, pen, points, colours, light, edge=0)
+    even = Tint(colours.light, colours.base, colours.base, colours.line)  # no seam to the curls around it
+    clip = lock(sheet, pen, points, even, light, edge=0)
     curl_marks(sheet, pen, clip, (-70, -14, 70, 66), 26, colours)
     curls(sheet, pen, points[outer + 1 : -1], 8.5 if design.hair == "curly" else 9.5, colours, light)
 

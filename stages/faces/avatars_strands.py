@@ -81,7 +81,7 @@ def curl_marks(
     for i in range(n):
         x, y = left + (right - left) * ((i * 0.618 + 0.3) % 1.0), top + (bottom - top) * (i + 0.5) / n
         bend = 1 if i % 2 else -1
-        arc = [(x - 7 * bend, y + 4, 30), (x - 2 * bend, y - 5, 30), (x + 7 * bend, y - 2, 30)]
+        arc = [(x + bend * dx, y + dy, 30) for dx, dy in ((-7, 4), (-6, -1), (-1, -5), (5, -3), (7, 1))]
         strands(sheet, pen, clip, [arc], colours.light if i % 3 else colours.dark, 3.6, 0.34)
 
 
