@@ -12,7 +12,7 @@ from stages.common.distances import Estimate
 from stages.evaluate import fairness
 from stages.evaluate.fairness import Gap
 from stages.evaluate.instruments import Instruments
-from stages.evaluate.measure import measure, ruler
+from stages.evaluate.measure import measure, of_style, ruler
 from stages.evaluate.subjects import Faces, System
 from stages.evaluate.verdict import Row, State, fold, judge, overall
 
@@ -80,8 +80,7 @@ def assess(
     tables, figures = {}, {}
     for system in systems:
         tables[system.name], figures[system.name] = measure(system, against, tools)
-    sharp = against.sharpness
-    figures["style"] = {"sharpness": Estimate(sharp, float("nan"), float("nan"), against.n_style)}
+    figures["style"] = of_style(against, tools)
     ours = next(system for system in systems if system.role == "product")
     figures[ours.name] |= shipped
     table = tables[ours.name]

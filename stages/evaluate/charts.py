@@ -26,7 +26,8 @@ def number(value: float | int | None, digits: int = 3) -> str:
         return f"{value:,.0f}".replace(",", "\u2009")
     if size < -3:
         return f"{value:.1e}"
-    return f"{value:.{max(0, digits - 1 - size)}f}"
+    text = f"{value:.{max(0, digits - 1 - size)}f}"
+    return text.replace("-", "−")
 
 
 def ticks(low: float, high: float, count: int = 3) -> list[float]:

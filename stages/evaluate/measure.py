@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from stages.common import distances
 from stages.common.distances import Estimate
+from stages.common.seeding import rng
 from stages.evaluate.instruments import Instruments, Landmarks, geometry
 from stages.evaluate.subjects import Chunk, Faces, Pictures, System, chunks, masked
 
@@ -83,6 +84,21 @@ def measure(system: System, against: Ruler, tools: Instruments) -> tuple[pd.Data
     figures = _of_pictures(table, against)
     figures |= _of_set(system, result_features, photo_features, against, tools)
     return table, figures
+
+
+def of_style(against: Ruler, tools: Instruments) -> dict[str, Estimate]:
+    """The real style pictures' own figures: sharpness, and the floors, distances of one half to the other."""
+    half = against.n_style // 2
+    order = rng(0, "floor").permutation(against.n_style)
+    one, other = against.style[order[:half]], against.style[order[half : 2 * half]]
+    net = tools.features
+    nan = float("nan")
+    return {
+        "sharpness": Estimate(against.sharpness, nan, nan, against.n_style),
+        "sharpness_ratio": Estimate(1.0, nan, nan, against.n_style),
+        net.kid_name: _pair_estimate(distances.kid, one, other),
+        net.frechet_name: _pair_estimate(distances.frechet, one, other),
+    }
 
 
 def common_mask(masks: Pictures) -> Pictures:
@@ -173,8 +189,6 @@ def _of_set(
         f"style_gap_{net.frechet_name}": gap_frechet.gap,
         net.kid_name: _pair_estimate(distances.kid, results, style),
         net.frechet_name: _pair_estimate(distances.frechet, results, style),
-        f"{net.kid_name}_floor": _point(gap.floor, against.n_style // 2),
-        f"{net.frechet_name}_floor": _point(gap_frechet.floor, against.n_style // 2),
     }
     k = tools.neighbours
     if min(len(results), len(style)) > k:
@@ -203,10 +217,6 @@ def _pair_estimate(
     distance: Callable[[NDArray[Any], NDArray[Any]], float], a: NDArray[Any], b: NDArray[Any]
 ) -> Estimate:
     return distances.jackknife(lambda chosen: distance(a[chosen[0]], b[chosen[1]]), [len(a), len(b)])
-
-
-def _point(value: float, n: int) -> Estimate:
-    return Estimate(value, float("nan"), float("nan"), n)
 
 
 def worst(table: pd.DataFrame, metric: str, count: int = 20) -> pd.DataFrame:

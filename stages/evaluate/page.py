@@ -75,18 +75,23 @@ def write_page(path: Path, template: str, content: Mapping[str, Any]) -> None:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters |= {"number": number, "interval": interval, "words": words}
+    environment.filters |= {"number": number, "interval": interval, "words": words, "short": short}
     environment.globals |= {"css": Markup((TEMPLATES / "style.css").read_text(encoding="utf-8")), "bullet": row_bullet}
     write_text(path, environment.get_template(template).render(content))
 
 
 def interval(estimate: Mapping[str, Any] | None) -> str:
-    """The interval of a figure, "0.31 to 0.44", or "" without one."""
+    """The interval of a figure, "0.31 to 0.44", two digits, or "" without one."""
     if not estimate or estimate.get("low") is None or estimate.get("high") is None:
         return ""
     if estimate["low"] == estimate["high"]:
         return ""
-    return f"{number(estimate['low'])} to {number(estimate['high'])}"
+    return f"{number(estimate['low'], 2)} to {number(estimate['high'], 2)}"
+
+
+def short(value: float) -> str:
+    """A limit as somebody typed it: no trailing zeros."""
+    return f"{value:g}"
 
 
 def row_bullet(row: Mapping[str, Any]) -> Markup:

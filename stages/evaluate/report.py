@@ -30,12 +30,8 @@ FIGURES = {
     "style_gap_fd_enc": "Style gap by Fréchet ↓",
     "kid": "KID ↓",
     "kid_enc": "KID, encoder features ↓",
-    "kid_floor": "KID, floor of the style itself",
-    "kid_enc_floor": "KID, floor of the style itself",
     "fid": "FID ↓",
     "fd_enc": "Fréchet, encoder features ↓",
-    "fid_floor": "FID, floor of the style itself",
-    "fd_enc_floor": "Fréchet, floor of the style itself",
     "precision": "Precision ↑",
     "recall": "Recall ↑",
     "diversity": "Diversity against photos ↑",
@@ -63,7 +59,7 @@ SYSTEM_TITLES = {
     "translator": "Stage 2",
     "torch": "Mobile, torch",
     "mnn": "Product",
-    "style": "Real style",
+    "style": "Real style, half to half",
 }
 SENTENCES = {
     "pass": "Ready to ship by every threshold.",
@@ -188,7 +184,8 @@ def group_charts(groups: pd.DataFrame, metrics: dict[str, Any]) -> list[tuple[st
 
 def gap_rows(metrics: dict[str, Any]) -> list[dict[str, Any]]:
     """All largest gaps, surest first."""
-    return sorted(metrics.get("gaps", []), key=lambda gap: (gap["chance"], -(gap["value"] or 0)))[:12]
+    gaps = [gap for gap in metrics.get("gaps", []) if gap["value"]]
+    return sorted(gaps, key=lambda gap: (gap["chance"], -(gap["value"] or 0)))[:12]
 
 
 def duration_chart(sections: Sequence[Section], metrics: dict[str, Any]) -> Markup:
