@@ -1,0 +1,67 @@
+"""The network: tiers keep their limits, masks leave pixels alone, folding changes nothing."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from stages.common.errors import ModelFileError
+from stages.common.modelfile import save_model
+from stages.mobile.models import load_mobile, save_mobile
+from stages.mobile.network import TIERS, Deployed, MobileNet, count_macs, parameter_count
+
+from .conftest import lively
+
+
+@pytest.mark.parametrize("tier", TIERS)
+def test_tiers_keep_their_compute_limit(tier: str) -> None:
+    net = MobileNet(tier)
+    macs = count_macs(net) / 1e6
+    assert 0.75 * TIERS[tier].limit < macs <= TIERS[tier].limit
+    assert parameter_count(net) < 1e6
+
+
+def test_macs_of_known_layers() -> None:
+    net = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.Conv2d(8, 8, 3, 1, 1, groups=8), nn.ConvTranspose2d(8, 4, 4, 2, 1))
+    assert count_macs(net, 16) == 8 * 8 * 27 * 8 + 8 * 8 * 9 * 8 + 8 * 8 * 16 * 8 * 4
+
+
+@pytest.mark.parametrize("size", [(32, 32), (48, 80)])
+def test_any_multiple_of_sixteen(size: tuple[int, int]) -> None:
+    styled, mask = lively()(torch.rand(2, 3, *size) * 2 - 1)
+    assert styled.shape == (2, 3, *size) and mask.shape == (2, 1, *size)
+    assert styled.abs().max() <= 1 and mask.min() >= 0 and mask.max() <= 1
+
+
+def test_closed_mask_leaves_every_pixel_exactly() -> None:
+    net = lively()
+    with torch.no_grad():
+        net.head.weight[:, 3] = 0
+        net.head.bias[3] = -4.0
+    photo = torch.rand(2, 3, 32, 32) * 2 - 1
+    styled, mask = net(photo)
+    assert mask.max() == 0 and torch.equal(styled, photo)
+
+
+def test_deployed_equals_trained() -> None:
+    net, photo = lively("m"), torch.rand(2, 3, 64, 64) * 2 - 1
+    with torch.no_grad():
+        for want, have in zip(net(photo), Deployed(net)(photo), strict=True):
+            assert torch.allclose(want, have, atol=2e-5)
+    assert not any(isinstance(m, nn.BatchNorm2d) for m in Deployed(net).modules())
+    assert any(isinstance(m, nn.BatchNorm2d) for m in net.modules())  # the original stays as it was
+
+
+def test_model_file_round_trip_and_refusals(tmp_path: Path) -> None:
+    net, photo = lively(), torch.rand(1, 3, 32, 32)
+    save_mobile(tmp_path / "a.safetensors", net, 32, {"style": "toy"})
+    loaded, file = load_mobile(tmp_path / "a.safetensors")
+    assert file.meta["style"] == "toy" and file.config["resolution"] == 32
+    assert torch.equal(loaded(photo)[0], net(photo)[0])
+    save_model(tmp_path / "b.safetensors", "translator", net.state_dict(), net.config(), {})
+    with pytest.raises(ModelFileError, match="translator"):
+        load_mobile(tmp_path / "b.safetensors")
+    save_model(tmp_path / "c.safetensors", "mobile", net.state_dict(), {"tier": "xxl", "resolution": 32}, {})
+    with pytest.raises(ModelFileError, match="tier"):
+        load_mobile(tmp_path / "c.safetensors")
