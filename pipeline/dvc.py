@@ -17,6 +17,7 @@ from pipeline.lock import checkout_lock
 from pipeline.project import Project, split_target
 from stages.common.errors import DiskFullError, FactoryError, StageError
 
+DYING_S = 10.0
 DVC = [str(Path(sys.executable).parent / "dvc"), "--wait-for-lock"]
 NOISE = re.compile(
     r"^(To track the changes|To enable auto staging|\s*git add|\s*dvc config|Use `dvc push`|Having any troubles|"
@@ -81,6 +82,7 @@ def reproduce(
 
     with checkout_lock(project, target, wait=wait, say=say):
         _check_disk(project, min_free_gb)
+        _wait_for_the_dying(project)
         taken = inputs.note_before(project, target)
         began = time.time()
         inputs.write_note(project, target, taken, began)
@@ -115,6 +117,31 @@ def _check_disk(project: Project, min_free_gb: float) -> None:
         )
 
 
+def _wait_for_the_dying(project: Project) -> None:
+    """Lets a DVC that was killed moments ago finish dying, and clears its marks.
+
+    DVC notes readers and writers with their pid in ``.dvc/tmp/rwlock`` and calls a path busy while the pid exists,
+    which a zombie nobody has reaped does for good. We hold the checkout's lock, so no run of ours is among them; a
+    ``dvc`` somebody started by hand stays alive past the wait and is left alone.
+    """
+    path = project.root / ".dvc" / "tmp" / "rwlock"
+    deadline = time.monotonic() + DYING_S
+    while (pids := _pids(read_json(path))) and any(processes.lives(pid) for pid in pids):
+        if time.monotonic() > deadline:
+            return
+        time.sleep(processes.POLL_S)
+    if pids:
+        path.unlink(missing_ok=True)
+
+
+def _pids(marks: Any) -> set[int]:
+    """Every pid in the nested maps and lists of a rwlock file."""
+    if isinstance(marks, dict):
+        own = {marks["pid"]} if isinstance(marks.get("pid"), int) else set()
+        return own.union(*(_pids(value) for value in marks.values()))
+    return set().union(*(_pids(value) for value in marks)) if isinstance(marks, list) else set()
+
+
 def _last(
     project: Project, target: str, began: float, name: str = "last.json", key: str = "began"
 ) -> dict[str, Any] | None:
@@ -135,7 +162,8 @@ def _explain(target: str, code: int, last: dict[str, Any] | None, errors: Sequen
             "the next run goes on from its checkpoint",
             transient=True,
         )
-    return StageFailed(target, _line(errors, code))
+    line = _line(errors, code)
+    return StageFailed(target, line, transient="is busy" in line)  # a dvc started by hand works on the same files
 
 
 def _line(errors: Sequence[str], code: int) -> str:

@@ -5,11 +5,10 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
-
 from pipeline import dvc
 from pipeline.files import read_json, remove, size_of
 from pipeline.lock import checkout_lock
+from pipeline.processes import lives
 from pipeline.project import Project
 
 DAY_S = 86400.0
@@ -61,7 +60,7 @@ def _old_runs(project: Project, folder: Path, limit: float, older_days: float) -
     found = []
     for stage in _folders(folder):
         running = read_json(stage / "running.json")
-        if running and psutil.pid_exists(int(running["pid"])):
+        if running and lives(int(running["pid"])):
             continue
         for run in _folders(stage):
             if _newest(run) < limit:

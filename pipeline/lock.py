@@ -10,10 +10,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-import psutil
 from filelock import FileLock, Timeout
 
 from pipeline.files import human_time, read_json, write_text
+from pipeline.processes import lives
 from pipeline.project import Project
 from stages.common.errors import BusyError
 
@@ -54,7 +54,7 @@ def checkout_lock(
 def holder(project: Project) -> dict[str, object] | None:
     """Who holds the lock: pid, what, since; None when nobody alive does."""
     record = read_json(project.work / "checkout.json")
-    if record is None or not psutil.pid_exists(int(record.get("pid", -1))):
+    if record is None or not lives(int(record.get("pid", -1))):
         return None
     return record
 

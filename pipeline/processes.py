@@ -55,6 +55,14 @@ def kill_tree(pid: int, grace_s: float = GRACE_S) -> None:
             return
 
 
+def lives(pid: int) -> bool:
+    """Whether a process runs; one that is dead but not yet reaped does not."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 @contextmanager
 def terminate_as_exception() -> Iterator[None]:
     """Inside, SIGTERM raises Terminated, so that ``finally`` clauses kill children and give locks back.

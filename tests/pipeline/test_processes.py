@@ -18,17 +18,10 @@ SLEEPER = "import subprocess, sys, time; subprocess.Popen([sys.executable, '-c',
 def wait_gone(pids: list[int], seconds: float = 10) -> bool:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        if not any(_lives(pid) for pid in pids):
+        if not any(processes.lives(pid) for pid in pids):
             return True
         time.sleep(0.05)
     return False
-
-
-def _lives(pid: int) -> bool:
-    try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
 
 
 def test_lines_arrive_live_and_the_code_is_passed_on(tmp_path):
