@@ -16,8 +16,9 @@ WORK = 64  # GrabCut runs at this side: its colour model needs no more, and it c
 # proportions of a head in eye distances, from the eye centre; measured on the photos of ../shared
 CHIN = 1.85  # eyes to the chin's tip, where the mouth is unknown; with a mouth 1.62 x eyes-to-mouth
 CHIN_OF_MOUTH = 1.68
-FACE_HALF_WIDTH = 1.12
-SURE_HALF_WIDTH = 0.82
+SURE_HALF_WIDTH, SURE_TOP, SURE_CHIN = 0.82, -1.15, 0.93  # surely head: skin and the hair line (or a bald crown)
+GRAIN = 4.0  # grey levels
+HAIR_HALF_WIDTH, HAIR_TOP = 1.75, -2.0  # where hair may be
 
 
 def head_mask(
@@ -96,9 +97,12 @@ class _Frame:
         """1 above the chin line, 0 below, soft over about two pixels; float32 [R, R].
 
         The line is the lower jaw: half an ellipse below the face, rising to both sides no further than the mouth's
-        height, so that hair beside the neck is cut where the neck begins but hair beside the face stays.
+        height, so that hair beside the neck is cut where the neck begins but hair beside the face stays; further out,
+        where only shoulders are, it rises on.
         """
-        jaw = self.chin - 0.55 * (1 - np.sqrt(np.clip(1 - (self.u / 1.25) ** 2, 0, 1)))
+        across = np.abs(self.u)
+        jaw = self.chin - 0.55 * (1 - np.sqrt(np.clip(1 - (across / 1.25) ** 2, 0, 1)))
+        jaw -= 2.0 * np.maximum(across - 1.45, 0)
         edge = (jaw - self.v) * self.unit
         return np.clip(edge / 2 + 0.5, 0, 1).astype(np.float32)
 
@@ -114,29 +118,37 @@ def _grabcut_head(rgb: np.ndarray, frame: _Frame) -> np.ndarray:
     small = cv2.resize(rgb, (side, side), interpolation=cv2.INTER_AREA) if side != resolution else rgb
     f = frame if side == resolution else frame.resized(side)
     labels = np.full((side, side), cv2.GC_PR_BGD, np.uint8)
-    labels[f.ellipse(1.45, -1.75, f.chin + 0.05)] = cv2.GC_PR_FGD  # head with hair
-    labels[f.ellipse(SURE_HALF_WIDTH, -0.75, 0.93 * f.chin)] = cv2.GC_FGD  # face
+    # Wide: a background that is in the ellipse as well as outside is soon recognised, hair outside of it is lost, for
+    # it would teach the background model its colour.
+    hair = f.ellipse(HAIR_HALF_WIDTH, HAIR_TOP, f.chin + 0.4) & (np.abs(f.u) < np.where(f.v > 0.5, 1.4, 9))
+    labels[hair] = cv2.GC_PR_FGD
+    labels[f.ellipse(SURE_HALF_WIDTH, SURE_TOP, SURE_CHIN * f.chin)] = cv2.GC_FGD
+    # Sure background is only where hair hardly ever is: the upper corners and the sides above the eyes.
     border = max(1, side // 32)
-    labels[:, :border] = labels[:, -border:] = cv2.GC_BGD
-    labels[:border, : side // 4] = labels[:border, -side // 4 :] = cv2.GC_BGD
-    labels[f.v > f.chin + 0.25] = cv2.GC_BGD
-    # the random start of OpenCV's k-means would give another mask each time
-    cv2.setRNGSeed(0)
-    cv2.grabCut(
-        cv2.GaussianBlur(small, (3, 3), 0),
-        labels,
-        (0, 0, 1, 1),
-        np.zeros((1, 65)),
-        np.zeros((1, 65)),
-        4,
-        cv2.GC_INIT_WITH_MASK,
-    )
-    mask = np.where((labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD), 255, 0).astype(np.uint8)
+    above = f.v < 0
+    edge = np.zeros_like(above)
+    edge[:, :border] = edge[:, -border:] = True
+    edge[:border, : side // 4] = edge[:border, -side // 4 :] = True
+    labels[edge & above & (np.abs(f.u) > 1.3)] = cv2.GC_BGD
+    # Below the chin lie clothes: they would teach the background model the colours of dark hair, so they are cut away.
+    rows = max(int(np.max(np.nonzero((f.v < f.chin).any(axis=1)))) + 1, side // 2)
+    cut = np.ascontiguousarray(labels[:rows])
+    cv2.setRNGSeed(0)  # the random start of OpenCV's k-means would give another mask each time
+    picture = _grained(cv2.GaussianBlur(small, (3, 3), 0)[:rows])
+    cv2.grabCut(picture, cut, (0, 0, 1, 1), np.zeros((1, 65)), np.zeros((1, 65)), 4, cv2.GC_INIT_WITH_MASK)
+    mask = np.zeros((side, side), np.uint8)
+    mask[:rows][(cut == cv2.GC_FGD) | (cut == cv2.GC_PR_FGD)] = 255
     mask = _clean(mask, f)
     if side != resolution:
-        mask = cv2.resize(mask, (resolution, resolution), interpolation=cv2.INTER_CUBIC)
+        mask = np.asarray(cv2.resize(mask, (resolution, resolution), interpolation=cv2.INTER_CUBIC), np.uint8)
     soft = feather(mask, max(0.6, resolution / 90)).astype(np.float32) * frame.above_chin()
     return soft.round().clip(0, 255).astype(np.uint8)
+
+
+def _grained(rgb: np.ndarray) -> np.ndarray:
+    """Adds fixed noise: the colour model of a plain wall gets some width and still holds where the light falls off."""
+    noise = np.random.default_rng(0).normal(0, GRAIN, rgb.shape)
+    return (rgb + noise).clip(0, 255).round().astype(np.uint8)
 
 
 def _clean(mask: np.ndarray, frame: _Frame) -> np.ndarray:
@@ -144,7 +156,7 @@ def _clean(mask: np.ndarray, frame: _Frame) -> np.ndarray:
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (3, 3))
     mask = cv2.morphologyEx(mask, cv2.MORPH_OPEN, disc)
     mask = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5)))
-    mask[frame.ellipse(SURE_HALF_WIDTH, -0.75, 0.93 * frame.chin)] = 255
+    mask[frame.ellipse(SURE_HALF_WIDTH, SURE_TOP, SURE_CHIN * frame.chin)] = 255
     _, parts = cv2.connectedComponents(mask, connectivity=4)
     at = np.unravel_index(np.argmin(frame.u**2 + (frame.v - 0.5) ** 2), mask.shape)
     head = np.where(parts == parts[at], 255, 0).astype(np.uint8)

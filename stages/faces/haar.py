@@ -14,6 +14,8 @@ from stages.faces.detect import Face
 # medians over the photos of ../shared, as shares of the box of haarcascade_frontalface_default
 EYE_X, EYE_Y, MOUTH_Y = 0.31, 0.383, 0.785
 EYE_REACH = 0.11  # an eye found further than this share of the box from its usual place is an eyebrow or a nostril
+EYE_SCORE = 3.0  # what an eye where it belongs adds to the cascade's weight (a good face has about 8)
+CREDIBLE = 0.6  # faces with less than this share of the best score are ties, collars and patterns
 EYE_SIDE = 120  # side to which the face box is scaled before the eyes are looked for
 
 
@@ -44,17 +46,19 @@ class HaarFinder:
                 grey, 1.1, self.neighbours, minSize=(least, least), outputRejectLevels=True
             )
             if len(boxes):
-                return [
-                    self._face(grey, box.astype(float), weight)
+                faces = [
+                    self._face(grey, box.astype(float), float(weight))
                     for box, weight in zip(np.asarray(boxes), np.ravel(weights), strict=True)
                 ]
+                best = max(face.score for face in faces)
+                return [face for face in faces if face.score >= CREDIBLE * best]
         return []
 
     def _face(self, grey: np.ndarray, box: np.ndarray, weight: float) -> Face:
         x, y, side = box[0], box[1], box[2]
         usual = np.array([[x + EYE_X * side, y + EYE_Y * side], [x + (1 - EYE_X) * side, y + EYE_Y * side]])
         found = self._eyes(grey, box)
-        near = [np.linalg.norm(found[i] - usual[i]) < EYE_REACH * side for i in (0, 1)]
+        near = [bool(np.linalg.norm(found[i] - usual[i]) < EYE_REACH * side) for i in (0, 1)]
         eyes = np.where(np.array(near)[:, None], found, usual)
         if near[0] != near[1]:
             # one eye seen: the other moves with it, half the way, since a roll moves them in opposite directions
@@ -70,7 +74,7 @@ class HaarFinder:
             eye_l=(eyes[0, 0], eyes[0, 1]),
             eye_r=(eyes[1, 0], eyes[1, 1]),
             mouth=(mouth[0], mouth[1]),
-            score=float(weight),
+            score=weight + EYE_SCORE * sum(near),
             method="haar",
         )
 

@@ -99,7 +99,11 @@ def _head_bottom(widths: np.ndarray) -> int:
     return neck if widths[neck] < 0.72 * above and below > 1.2 * widths[neck] else n
 
 
-DRAWN_PASSES = ((256, 0.0), (160, 0.3), (256, 0.3), (112, 0.5))  # longest side, padding as a share of it
+# longest side, padding as a share of it; cascades cost more per pixel and lose little between two scales
+DRAWN_PASSES = {
+    "yunet": ((256, 0.0), (160, 0.3), (256, 0.3), (112, 0.5)),
+    "haar": ((128, 0.25), (208, 0.25)),
+}
 
 
 def find_drawn(picture: np.ndarray, detector: FaceDetector) -> list[Face]:
@@ -110,7 +114,7 @@ def find_drawn(picture: np.ndarray, detector: FaceDetector) -> list[Face]:
     """
     rgb = on_grey(picture)
     faces = []
-    for side, pad in DRAWN_PASSES:
+    for side, pad in DRAWN_PASSES[detector.name]:
         small, scale = shrink(rgb, side)
         margin = round(pad * side)
         if margin:
