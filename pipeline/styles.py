@@ -22,7 +22,7 @@ from stages.common.errors import FactoryError, InputError, SettingsError, StageE
 
 RAW_STYLES = Path("data/raw/styles")
 RAW_PHOTOS = Path("data/raw/photos")
-CURATION_HEADER = "id,verdict,reason\n"
+CURATION_HEADER = "id,decision,reason\n"
 
 
 class Rejected(InputError):
