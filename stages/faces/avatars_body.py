@@ -13,7 +13,7 @@ def draw_body(sheet: Sheet, design: Design) -> None:
     sheet.layer = "body"
     tones = skin_tones(design)
     width, light = design.shoulders, design.light
-    neck_half = 38.0 * (1.0 + 0.9 * (width - 1.0))
+    neck_half = 44.0 * (1.0 + 1.0 * (width - 1.0))
     neck = mirrored(
         [(0, 190), (neck_half, 190), (neck_half, 232), (neck_half + 8, 254), (neck_half + 30, 268), (0, 300)]
     )
