@@ -23,10 +23,10 @@ from stages.common.runner import StageContext, run_stage
 from stages.generate.curation import curation_file, dropped
 from stages.generate.directions import build
 from stages.generate.encoder import load_encoder
-from stages.generate.landmark_probe import POINTS
+from stages.generate.landmark_net import load_landmark_net
 from stages.generate.latents import LatentSpace
 from stages.generate.models import load_stylegan
-from stages.generate.production import make_shard
+from stages.generate.production import LANDMARKS, make_shard
 from stages.generate.yield_filter import YieldFilter
 
 FIT_FACES = 600  # pictures of each kind the filter learns from; more change its limits little
@@ -46,23 +46,17 @@ def inputs(settings: Settings, style: str) -> Sequence[Path]:
     ]
 
 
-def landmarks_of(index: pd.DataFrame, side: int) -> NDArray[np.float32]:
-    """eye_l, eye_r, mouth of an ingested dataset's index, [N, 3, 2] in [0, 1] of the picture's side; NaN = unknown."""
-    columns = [f"{p}_{axis}" for p in POINTS for axis in "xy"]
-    return index.reindex(columns=columns).to_numpy(np.float32).reshape(-1, 3, 2) / side
-
-
 def fit_filter(root: Path, style: str, resolution: int, loss: float) -> YieldFilter:
     """The yield filter of a style, from its training pictures and the photos."""
     encoder = load_encoder(root / "models/source/encoder.safetensors")
+    landmarks = load_landmark_net(root / LANDMARKS)
     _, discriminator, _ = load_stylegan(root / f"models/{style}/transferred.safetensors")
-    pictures, points = [], []
+    pictures = []
     for folder in (root / f"data/style_faces/{style}", root / "data/photos"):
         data = FaceDataset(folder, resolution, split="train", fields=("image",), cache=root / "work/cache")
         rows = np.linspace(0, len(data) - 1, min(len(data), FIT_FACES)).astype(int)
         pictures.append(data.take(rows, "image").float().div(127.5).sub(1))
-        points.append(landmarks_of(data.index.iloc[rows], resolution))
-    return YieldFilter.fit(encoder, discriminator, pictures[0], points[0], pictures[1], points[1], loss)
+    return YieldFilter.fit(encoder, discriminator, landmarks, pictures[0], pictures[1], loss)
 
 
 def jobs(ctx: StageContext) -> list[dict[str, Any]]:

@@ -25,13 +25,14 @@ from stages.common.seeding import generator as seeded
 from stages.common.shards import write_shard
 from stages.generate.encoder import Encoder, load_encoder
 from stages.generate.inversion import invert
-from stages.generate.landmark_probe import POINTS
+from stages.generate.landmark_net import POINTS, USUAL, LandmarkNet, find_landmarks, load_landmark_net
 from stages.generate.latents import LatentSpace
 from stages.generate.models import load_stylegan
 from stages.generate.networks import Discriminator, Generator
 from stages.generate.yield_filter import YieldFilter
 
 Row = dict[str, Any]
+LANDMARKS = Path("models/shipped/landmarks.safetensors")
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ class Models:
     encoder: Encoder
     space: LatentSpace
     directions: Tensor
+    landmarks: LandmarkNet
     filter: YieldFilter
     device: Device
 
@@ -115,6 +117,7 @@ def load_models(root: str, style: str, work: str, settings_key: str, *device: An
         load_encoder(base / "source/encoder.safetensors"),
         LatentSpace.of(source),
         directions,
+        load_landmark_net(Path(root) / LANDMARKS),
         YieldFilter.load(Path(work) / "filter.npz"),
         place,
     )
@@ -209,10 +212,10 @@ def _judge(
 ) -> Iterator[tuple[Row, str, dict[str, NDArray[np.uint8]]]]:
     """Each candidate with its scores and, when refused, the reason; pictures and mask only of the accepted."""
     judge = models.filter
-    scores = judge.scores(models.encoder, models.style_d, faces.styled)
+    scores = judge.scores(models.encoder, models.style_d, models.landmarks, faces.styled)
     reasons = judge.reasons(scores) if settings.face_filter else [""] * len(scores)
-    landmarks = judge.probe.find(models.encoder, faces.styled).points
-    on_photo = judge.probe.find(models.encoder, faces.photos).points
+    landmarks = find_landmarks(models.landmarks, faces.styled).points
+    on_photo = find_landmarks(models.landmarks, faces.photos).points
     side = faces.photos.shape[-1]
     photos, styled = to_uint8(faces.photos), to_uint8(faces.styled)
     for k, row in enumerate(rows):
@@ -229,6 +232,13 @@ def _judge(
 
 
 def face_mask(image: NDArray[np.uint8], points: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Head mask uint8 [R, R] of an aligned face uint8 [R, R, 3] with eye_l, eye_r, mouth [3, 2] in pixels."""
+    """Head mask uint8 [R, R] of an aligned face uint8 [R, R, 3] with eye_l, eye_r, mouth [3, 2] in pixels.
+
+    Where the points make no face, they are taken to be where alignment puts them.
+    """
+    side = image.shape[0]
+    across, down = points[1] - points[0], points[2] - (points[0] + points[1]) / 2
+    if not (0.15 * side < across[0] < 0.45 * side and 0.12 * side < down[1] < 0.5 * side):
+        points = np.array(USUAL, np.float32) * side
     places = [(float(x), float(y)) for x, y in points]
     return head_mask(image, *places)

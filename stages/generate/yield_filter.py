@@ -6,7 +6,7 @@ a filter that has not seen it) nearly all keep. See `CHECKS` for the checks.
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,16 +17,15 @@ from torch import Tensor
 
 from stages.common.atomic import atomic_path
 from stages.common.distances.pixels import sharpness
-from stages.common.seeding import rng
 from stages.generate.encoder import Encoder
-from stages.generate.landmark_probe import LandmarkProbe
+from stages.generate.landmark_net import LandmarkNet, find_landmarks
 from stages.generate.networks import Discriminator, minibatch_std
 
 CHECKS = {
     "eyes": "low",  # heat of the weaker eye: both eyes found
     "mouth": "low",  # heat of the mouth
     "tilt": "high",  # |height difference of the eyes| / their distance, the picture being aligned by its eyes
-    "stray": "high",  # an eye where none belongs, relative to the weaker eye: ghosts
+    "stray": "high",  # an eye where none belongs: ghosts of the source
     "strange": "high",  # distance to the nearest known faces in feature space
     "sharpness": "band",  # mean |Laplacian| of the middle of the face
     "realness": "low",  # discriminator score
@@ -40,7 +39,6 @@ REASONS = {
     "sharpness": "sharpness",
     "realness": "discriminator_score",
 }
-FOLDS = 3
 AXES = 32  # principal axes of the feature space that `strange` looks at
 NEIGHBOURS = 3
 BAND_MARGIN = 1.5  # the sharpness band reaches this factor beyond the real pictures'
@@ -50,11 +48,10 @@ BAND_MARGIN = 1.5  # the sharpness band reaches this factor beyond the real pict
 class YieldFilter:
     """A fitted filter; `save` / `load` carry it to worker processes.
 
-    probe: finds eyes and mouth. references [M, AXES]: known faces in whitened feature space; to_space,
+    references [M, AXES]: known faces in whitened feature space; to_space,
     centre: the map into it. limits: {check: (lowest, highest)} accepted. spread: see `usual_spread`.
     """
 
-    probe: LandmarkProbe
     references: Tensor
     to_space: Tensor
     centre: Tensor
@@ -66,37 +63,34 @@ class YieldFilter:
         cls,
         encoder: Encoder,
         discriminator: Discriminator | None,
+        landmarks: LandmarkNet,
         style: Tensor,
-        style_points: NDArray[np.float32],
         photos: Tensor,
-        photo_points: NDArray[np.float32],
         loss: float,
     ) -> "YieldFilter":
         """Learn a filter.
 
         Args:
-            encoder: the source's encoder, whose features everything here is read from.
-            discriminator: the transferred model's; None leaves the check out.
+            encoder: the source's encoder, in whose features `strange` measures.
+            discriminator: the transferred model's; None leaves its check out.
+            landmarks: finds eyes and mouths.
             style, photos: aligned pictures [N, 3, R, R] in [-1, 1].
-            style_points, photo_points: eye_l, eye_r, mouth [N, 3, 2] in [0, 1] of the side, NaN = unknown.
             loss: share of real style pictures the filter may reject, over all checks together.
         """
-        images, points = torch.cat([style, photos]), np.concatenate([style_points, photo_points])
-        features = _features(encoder, images)
+        features = _features(encoder, torch.cat([style, photos]))
         centre, to_space = _whitening(features)
-        references = (features - centre) @ to_space
-        probe = LandmarkProbe.fit(encoder, images, points)
         spread = usual_spread(discriminator, style) if discriminator is not None else 0.0
-        whole = cls(probe, references, to_space, centre, {}, spread)
-        unseen = _cross_scores(encoder, discriminator, whole, style, images, points)
-        share = loss / len(unseen.columns)
-        limits = {name: _limits(unseen[name].to_numpy(), CHECKS[name], share) for name in unseen.columns}
-        return cls(probe, references, to_space, centre, limits, spread)
+        open_filter = cls((features - centre) @ to_space, to_space, centre, {}, spread)
+        known = open_filter.scores(encoder, discriminator, landmarks, style, without_self=True)
+        share = loss / len(known.columns)
+        limits = {name: _limits(known[name].to_numpy(), CHECKS[name], share) for name in known.columns}
+        return replace(open_filter, limits=limits)
 
     def scores(
         self,
         encoder: Encoder,
         discriminator: Discriminator | None,
+        landmarks: LandmarkNet,
         images: Tensor,
         without_self: bool = False,
     ) -> pd.DataFrame:
@@ -104,7 +98,7 @@ class YieldFilter:
 
         without_self: the images are among the references; skip each one's zero distance to itself.
         """
-        found = self.probe.find(encoder, images)
+        found = find_landmarks(landmarks, images)
         weaker = found.peaks[:, :2].min(1)
         across = found.points[:, 1] - found.points[:, 0]
         located = (_features(encoder, images) - self.centre) @ self.to_space
@@ -114,7 +108,7 @@ class YieldFilter:
             "eyes": weaker,
             "mouth": found.peaks[:, 2],
             "tilt": np.abs(across[:, 1]) / np.maximum(np.abs(across[:, 0]), 1e-3),
-            "stray": found.stray / np.maximum(weaker, 0.05),
+            "stray": found.stray,
             "strange": nearest[:, skip : skip + NEIGHBOURS].mean(1).numpy(),
             "sharpness": sharpness(images, middle(images)),
         }
@@ -137,7 +131,6 @@ class YieldFilter:
             np.savez(
                 file,
                 settings=json.dumps({"limits": self.limits, "spread": self.spread}),
-                **{f"probe_{k}": v.numpy() for k, v in vars(self.probe).items()},
                 **{k: getattr(self, k).numpy() for k in ("references", "to_space", "centre")},
             )
 
@@ -148,8 +141,7 @@ class YieldFilter:
             t = {k: torch.from_numpy(file[k]) for k in file.files if k != "settings"}
             settings = json.loads(str(file["settings"]))
         limits = {k: (v[0], v[1]) for k, v in settings["limits"].items()}
-        probe = LandmarkProbe(t["probe_weights"], t["probe_mean"], t["probe_scale"], t["probe_usual"])
-        return cls(probe, t["references"], t["to_space"], t["centre"], limits, settings["spread"])
+        return cls(t["references"], t["to_space"], t["centre"], limits, settings["spread"])
 
 
 @torch.no_grad()
@@ -193,29 +185,6 @@ def _whitening(features: Tensor) -> tuple[Tensor, Tensor]:
     _, s, v = torch.linalg.svd(features - centre, full_matrices=False)
     k = min(AXES, len(s))
     return centre, v[:k].T * ((len(features) - 1) ** 0.5 / s[:k].clamp_min(1e-6))
-
-
-def _cross_scores(
-    encoder: Encoder,
-    discriminator: Discriminator | None,
-    whole: YieldFilter,
-    style: Tensor,
-    images: Tensor,
-    points: NDArray[np.float32],
-) -> pd.DataFrame:
-    """Scores of the style pictures, each by a probe that was fitted without it."""
-    fold = rng("yield folds").integers(0, FOLDS, len(style))
-    parts: list[pd.DataFrame] = []
-    for k in range(FOLDS):
-        chosen = np.flatnonzero(fold == k)
-        if len(chosen) == 0:
-            continue
-        keep = np.ones(len(images), dtype=bool)
-        keep[chosen] = False
-        probe = LandmarkProbe.fit(encoder, images[torch.from_numpy(keep)], points[keep])
-        part = YieldFilter(probe, whole.references, whole.to_space, whole.centre, {}, whole.spread)
-        parts.append(part.scores(encoder, discriminator, style[torch.from_numpy(chosen)], without_self=True))
-    return pd.concat(parts, ignore_index=True)
 
 
 def _limits(values: NDArray[np.float64], kind: str, share: float) -> tuple[float, float]:
