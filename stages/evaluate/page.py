@@ -49,7 +49,7 @@ class Album:
             size = widest, max(1, round(image.shape[0] * widest / image.shape[1]))
             image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
         coded = [_coded(image, "jpeg", {"quality": 85})]
-        if image.size < 400_000:
+        if image.size < 120_000:
             coded.append(_coded(image, "png", {"optimize": True}))
         kind, data = min(coded, key=lambda pair: len(pair[1]))
         uri = f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
