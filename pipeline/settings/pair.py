@@ -33,6 +33,9 @@ class TranslateSettings(Section):
     )
     skip: bool = Field(True, description="Full-resolution skip from the first to the last layer; keeps fine detail.")
     learning_rate: float = Field(4e-4, gt=0, le=0.1, description="Adam's rate; falls linearly over the second half.")
+    critic_rate: float = Field(
+        3.0, gt=0, le=100, description="Rate of the discriminators relative to the translator's."
+    )
     ema_kimg: float = Field(0.5, gt=0, le=1000, description="Half-life of the averaged weights that are kept, kimg.")
     warm_kimg: float = Field(
         1.5, ge=0, le=1e5, description="Supervised start on latent pairs before the unpaired losses set in, kimg."

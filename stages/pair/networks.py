@@ -71,7 +71,8 @@ class CAM(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Features [N, C, H, W] to (attended features, logits [N, 2], heat map [N, 1, H, W])."""
-        average, maximum = self.average, self.maximum
+        average: Tensor = self.average
+        maximum: Tensor = self.maximum
         if self.spectral:  # a vector's largest singular value is its norm: no iteration needed
             average, maximum = F.normalize(average, dim=0), F.normalize(maximum, dim=0)
         pooled_average, pooled_maximum = x.mean((2, 3)).float(), x.amax((2, 3)).float()

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +11,7 @@ from pipeline.settings import TranslateSettings
 from stages.common.checkpoint import Stateful
 from stages.common.device import Device, average_gradients
 from stages.common.ema import EMA, half_life_beta
+from stages.common.embedder import FaceEmbedder
 from stages.pair import losses
 from stages.pair.augment import augment, look_at, region
 from stages.pair.layers import clip_rho
@@ -17,6 +19,8 @@ from stages.pair.networks import Details, DiscriminatorPair, Translation, Transl
 
 BETAS = (0.5, 0.999)  # Adam's in the paper
 WEIGHT_DECAY = 1e-4  # the paper's
+
+Net = TypeVar("Net", bound=nn.Module)
 
 
 @dataclass
@@ -49,7 +53,7 @@ class Trainer:
     """
 
     def __init__(
-        self, settings: TranslateSettings, resolution: int, device: Device, likeness: nn.Module | None
+        self, settings: TranslateSettings, resolution: int, device: Device, likeness: FaceEmbedder | None
     ) -> None:
         s, self.settings, self.device, self.likeness = settings, settings, device, likeness
         config = TranslatorConfig(s.width, s.blocks, s.mask, s.skip)
@@ -60,8 +64,13 @@ class Trainer:
         self.style_critic = self._place(DiscriminatorPair(s.discriminator_width, resolution))
         self.photo_critic = self._place(DiscriminatorPair(half, resolution))
         self.ema = EMA(self.forward_net)
-        self.g_optimiser = self._adam(self.forward_net, self.backward_net)
-        self.d_optimiser = self._adam(self.style_critic, self.photo_critic)
+        self.g_optimiser = self._adam(s.learning_rate, self.forward_net, self.backward_net)
+        self.d_optimiser = self._adam(s.learning_rate * s.critic_rate, self.style_critic, self.photo_critic)
+
+    @property
+    def averaged(self) -> TranslatorGenerator:
+        """The translator to keep: float32, eval mode, frozen."""
+        return cast(TranslatorGenerator, self.ema.net)
 
     @property
     def state(self) -> Mapping[str, Stateful]:
@@ -103,8 +112,8 @@ class Trainer:
         there, details = self.forward_net.detailed(photo)
         back, back_details = self.backward_net.detailed(pasted)
         parts = {
-            "pairs": losses.masked_l1(there.content, styled, mask),
-            "pairs_back": losses.masked_l1(back.content, photo, mask),
+            "pairs": losses.pair_loss(there.content, styled, mask),
+            "pairs_back": losses.pair_loss(back.content, photo, mask),
         }
         total = s.pairs_start * (parts["pairs"] + parts["pairs_back"])
         total = total + self._keep_background(parts, there, details, photo, mask)
@@ -135,7 +144,7 @@ class Trainer:
         total = total + self._keep_background({}, back, back_details, style, style_mask)
         if len(batch.pair_photo):
             own = slice(len(batch.photo), None)
-            parts["pairs"] = losses.masked_l1(there.content[own], batch.pair_styled, batch.pair_mask)
+            parts["pairs"] = losses.pair_loss(there.content[own], batch.pair_styled, batch.pair_mask)
             total = total + self._pairs_weight(nimg) * parts["pairs"]
         if nimg // s.batch % s.identity_every == 0:  # lazily, × the interval (as StyleGAN2's regularisers)
             total = total + s.identity_every * self._occasional(parts, batch, photo, there, there_details, back_details)
@@ -262,12 +271,15 @@ class Trainer:
         average_gradients(p for group in optimiser.param_groups for p in group["params"])
         optimiser.step()
 
-    def _place(self, net: nn.Module) -> "nn.Module":
-        return net.to(self.device.device, memory_format=self.device.memory_format).train()
+    def _place(self, net: Net) -> Net:
+        net.to(self.device.device)
+        for parameter in net.parameters():
+            if parameter.ndim == 4:
+                parameter.data = parameter.data.contiguous(memory_format=self.device.memory_format)
+        return net.train()
 
-    def _adam(self, *nets: nn.Module) -> torch.optim.Adam:
+    def _adam(self, rate: float, *nets: nn.Module) -> torch.optim.Adam:
         parameters = [p for net in nets for p in net.parameters()]
-        rate = self.settings.learning_rate
         group = {"params": parameters, "lr": rate, "base_lr": rate}
         return torch.optim.Adam([group], betas=BETAS, weight_decay=WEIGHT_DECAY, foreach=True)
 

@@ -74,10 +74,7 @@ def train_translator(
 
     def preview() -> np.ndarray:
         with device.autocast():
-            backward = trainer.backward_net.eval()
-            sheet = translation_grid(trainer.ema.net, backward, shown)
-            backward.train()
-            return sheet
+            return translation_grid(trainer.averaged, trainer.backward_net, shown)
 
     result = train(
         work=work,
@@ -93,7 +90,7 @@ def train_translator(
         label=f"translate {ctx.style}",
         rank=device.rank,
     )
-    return trainer.ema.net, result, trainer
+    return trainer.averaged, result, trainer
 
 
 def held_back(ctx: StageContext) -> FaceDataset:
@@ -143,7 +140,7 @@ def describe(ctx: StageContext, figures: dict[str, Any]) -> dict[str, Any]:
         "settings": ctx.settings.translate.model_dump(mode="json"),
         "seed": ctx.settings.common.seed,
         "data": {name: file_hash(path, 16) for name, path in index.items() if path.is_file()},
-        "licence": ctx.settings.item.licence,
+        "licence": ctx.settings.item.licence if ctx.settings.item else "",
         "figures": figures,
     }
 

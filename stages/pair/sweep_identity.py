@@ -1,0 +1,83 @@
+"""``python -m stages.pair.sweep_identity --style S``: the trade-off between likeness and style, with pictures.
+
+From the most style to the most likeness: the adversarial weight falls while cycle, identity and face-recognition
+weights rise. A designer picks a row and copies its values into params.yaml (docs/identity.md). Likeness is measured
+with the network that the likeness loss uses, so read it beside the pictures; without that network the horizontal axis
+is the background instead of likeness and only the pictures judge.
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import cv2
+import numpy as np
+import pandas as pd
+
+from stages.common.images import write_png
+from stages.common.progress import log
+from stages.common.runner import StageContext
+from stages.pair.trials import command, run_trials
+
+FOLDER = "sweep_identity"
+FACTORS = {"style_most": 0.25, "style": 0.5, "middle": 1.0, "likeness": 2.0, "likeness_most": 4.0}
+SIZE, MARGIN = (360, 520), 56  # of the chart, pixels
+
+
+def settings_for(factor: float, base: dict[str, Any]) -> dict[str, Any]:
+    """The weights of one point: those that keep the person × ``factor``, the adversarial one ÷ √``factor``."""
+    changed = {name: base[name] * factor for name in ("cycle", "identity", "face_identity")}
+    return changed | {"gan": base["gan"] / factor**0.5}
+
+
+def work(ctx: StageContext, kimg: float | None) -> None:
+    """Trains and measures all points and draws the curve."""
+    base = ctx.settings.translate.model_dump()
+    table = run_trials(
+        ctx, {name: settings_for(f, base) for name, f in FACTORS.items()}, kimg, FOLDER, "sweep identity"
+    )
+    chart = draw(table, "identity_cosine" if "identity_cosine" in table else "background_psnr", "style_gap")
+    write_png(ctx.root / "reports" / ctx.style / FOLDER / "curve.png", chart)
+    log(table.to_string(index=False))
+
+
+def draw(table: pd.DataFrame, x: str, y: str) -> np.ndarray:
+    """The points of ``table`` as a labelled curve, uint8 [360, 520, 3]."""
+    height, width = SIZE
+    chart = np.full((height, width, 3), 255, np.uint8)
+    spans = {name: _span(table[name]) for name in (x, y)}
+
+    def place(row: dict[str, Any]) -> tuple[int, int]:
+        across, up = ((row[name] - spans[name][0]) / (spans[name][1] - spans[name][0]) for name in (x, y))
+        return round(MARGIN + across * (width - 2 * MARGIN)), round(height - MARGIN - up * (height - 2 * MARGIN))
+
+    cv2.rectangle(chart, (MARGIN, MARGIN), (width - MARGIN, height - MARGIN), (210, 210, 210), 1)
+    rows = table.dropna(subset=[x, y]).to_dict("records")
+    points = [place(row) for row in rows]
+    for start, end in pairwise(points):
+        cv2.line(chart, start, end, (170, 170, 200), 1, cv2.LINE_AA)
+    for row, (px, py) in zip(rows, points, strict=True):
+        cv2.circle(chart, (px, py), 4, (40, 70, 160), -1, cv2.LINE_AA)
+        _text(chart, f"{row['trial']} ({row[x]:.3g}, {row[y]:.3g})", (min(px + 6, width - 170), py - 6))
+    _text(chart, f"{x} ({spans[x][0]:.2f} to {spans[x][1]:.2f}), more is more alike", (MARGIN, height - 20))
+    _text(chart, f"{y} ({spans[y][0]:.2f} to {spans[y][1]:.2f}), less is more of the style", (MARGIN, 30))
+    return chart
+
+
+def _span(values: pd.Series) -> tuple[float, float]:
+    low, high = float(values.min()), float(values.max())
+    room = 0.1 * (high - low) or 0.05
+    return low - room, high + room
+
+
+def _text(chart: np.ndarray, text: str, where: tuple[int, int]) -> None:
+    cv2.putText(chart, text, where, cv2.FONT_HERSHEY_SIMPLEX, 0.38, (40, 40, 40), 1, cv2.LINE_AA)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Command line."""
+    command("sweep_identity", __doc__, work, argv)
+
+
+if __name__ == "__main__":
+    main()

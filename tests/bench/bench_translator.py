@@ -1,0 +1,201 @@
+"""Step time of the translator against a plain fp32 implementation of the same widths, same machine, same run.
+
+The plain one: NCHW, float32, torch's instance norm, AdaLIN as written in the paper, torch's spectral norm, one pass
+per loss (separate fakes for the discriminators), no shared batches, the way back at full width. Run by ``make bench``
+or ``python -m tests.bench.bench_translator``.
+"""
+
+import argparse
+import resource
+import time
+from collections.abc import Callable
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
+
+from pipeline.settings import TranslateSettings
+from stages.common.device import setup
+from stages.pair.networks import discriminator_layers
+from stages.pair.training import Batch, Trainer
+
+
+def _pad_conv(cin: int, cout: int, k: int, stride: int = 1) -> nn.Sequential:
+    return nn.Sequential(nn.ReflectionPad2d((k - 1) // 2), nn.Conv2d(cin, cout, k, stride))
+
+
+class PlainLIN(nn.Module):
+    """LIN and AdaLIN as the paper writes them."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.rho = nn.Parameter(torch.full((1, channels, 1, 1), 0.9))
+
+    def forward(self, x: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
+        instance = (x - x.mean((2, 3), keepdim=True)) / torch.sqrt(x.var((2, 3), keepdim=True) + 1e-5)
+        layer = (x - x.mean((1, 2, 3), keepdim=True)) / torch.sqrt(x.var((1, 2, 3), keepdim=True) + 1e-5)
+        return gamma[..., None, None] * (self.rho * instance + (1 - self.rho) * layer) + beta[..., None, None]
+
+
+class PlainGenerator(nn.Module):
+    """U-GAT-IT light with the same layers, straight."""
+
+    def __init__(self, w: int, blocks: int) -> None:
+        super().__init__()
+        deep, norm = 4 * w, nn.InstanceNorm2d
+        self.down = nn.Sequential(
+            *(_pad_conv(3, w, 7), norm(w), nn.ReLU()),
+            *(_pad_conv(w, 2 * w, 3, 2), norm(2 * w), nn.ReLU(), _pad_conv(2 * w, deep, 3, 2), norm(deep), nn.ReLU()),
+        )
+        self.encoder = nn.ModuleList(
+            nn.Sequential(_pad_conv(deep, deep, 3), norm(deep), nn.ReLU(), _pad_conv(deep, deep, 3), norm(deep))
+            for _ in range(blocks)
+        )
+        self.gap, self.gmp = nn.Linear(deep, 1, bias=False), nn.Linear(deep, 1, bias=False)
+        self.mix = nn.Conv2d(2 * deep, deep, 1)
+        self.mlp = nn.Sequential(nn.Linear(deep, deep), nn.ReLU(), nn.Linear(deep, deep), nn.ReLU())
+        self.gamma, self.beta = nn.Linear(deep, deep), nn.Linear(deep, deep)
+        self.convs = nn.ModuleList(_pad_conv(deep, deep, 3) for _ in range(2 * blocks))
+        self.norms = nn.ModuleList(PlainLIN(deep) for _ in range(2 * blocks))
+        self.ups = nn.ModuleList([_pad_conv(deep, 2 * w, 3), _pad_conv(2 * w, w, 3)])
+        self.up_norms = nn.ModuleList([PlainLIN(2 * w), PlainLIN(w)])
+        self.head = _pad_conv(w, 4, 7)
+
+    def forward(self, photo: Tensor) -> tuple[Tensor, Tensor]:
+        x = self.down(photo)
+        for block in self.encoder:
+            x = x + block(x)
+        logits = torch.cat([self.gap(x.mean((2, 3))), self.gmp(x.amax((2, 3)))], 1)
+        maps = [x * head.weight[..., None, None] for head in (self.gap, self.gmp)]
+        x = F.relu(self.mix(torch.cat(maps, 1)))
+        code = self.mlp(x.mean((2, 3)))
+        gamma, beta = self.gamma(code), self.beta(code)
+        for i in range(0, len(self.convs), 2):
+            y = F.relu(self.norms[i](self.convs[i](x), gamma, beta))
+            x = x + self.norms[i + 1](self.convs[i + 1](y), gamma, beta)
+        for conv, norm in zip(self.ups, self.up_norms, strict=True):
+            y = conv(F.interpolate(x, scale_factor=2))
+            one = torch.ones(1, y.shape[1])
+            x = F.relu(norm(y, one, torch.zeros_like(one)))
+        raw = self.head(x)
+        mask = torch.sigmoid(raw[:, 3:])
+        return mask * torch.tanh(raw[:, :3]) + (1 - mask) * photo, logits
+
+
+class PlainDiscriminator(nn.Module):
+    """Spectral-norm PatchGAN with CAM."""
+
+    def __init__(self, w: int, layers: int) -> None:
+        super().__init__()
+        downs = layers - 2
+        sizes = [3] + [min(w * 2**i, 8 * w) for i in range(downs + 1)]
+        body: list[nn.Module] = []
+        for i, (cin, cout) in enumerate(pairwise(sizes)):
+            conv = spectral_norm(nn.Conv2d(cin, cout, 4, 2 if i < downs else 1))
+            body += [nn.ReflectionPad2d(1), conv, nn.LeakyReLU(0.2)]
+        self.body, top = nn.Sequential(*body), sizes[-1]
+        self.gap, self.gmp = nn.Linear(top, 1, bias=False), nn.Linear(top, 1, bias=False)
+        self.mix = nn.Conv2d(2 * top, top, 1)
+        self.out = nn.Sequential(nn.ReflectionPad2d(1), spectral_norm(nn.Conv2d(top, 1, 4)))
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        x = self.body(x)
+        logits = torch.cat([self.gap(x.mean((2, 3))), self.gmp(x.amax((2, 3)))], 1)
+        x = self.mix(torch.cat([x * head.weight[..., None, None] for head in (self.gap, self.gmp)], 1))
+        return [self.out(F.leaky_relu(x, 0.2)), logits]
+
+
+def plain_step(width: int, resolution: int, n: int, blocks: int) -> Callable[[], None]:
+    """U-GAT-IT's step as in the public implementation: fakes made twice, 8 generator passes, identity every step."""
+    a2b, b2a = PlainGenerator(width, blocks), PlainGenerator(width, blocks)
+    critics = [[PlainDiscriminator(width, k) for k in discriminator_layers(resolution)] for _ in "ab"]
+    g = torch.optim.Adam([*a2b.parameters(), *b2a.parameters()], 1e-4, (0.5, 0.999))
+    d = torch.optim.Adam([p for side in critics for c in side for p in c.parameters()], 1e-4, (0.5, 0.999))
+    photo, style = (torch.rand(n, 3, resolution, resolution) * 2 - 1 for _ in "ab")
+
+    def judge(side: list[PlainDiscriminator], x: Tensor, target: float) -> Tensor:
+        return torch.stack([(head - target).square().mean() for critic in side for head in critic(x)]).sum()
+
+    def step() -> None:
+        fakes = a2b(photo)[0].detach(), b2a(style)[0].detach()
+        d.zero_grad()
+        loss = sum(
+            judge(side, real, 1.0) + judge(side, fake, 0.0)
+            for side, real, fake in zip(critics, (style, photo), fakes, strict=True)
+        )
+        loss.backward()  # type: ignore[union-attr]
+        d.step()
+        g.zero_grad()
+        (there, cam_there), (back, cam_back) = a2b(photo), b2a(style)
+        (same, cam_same), (same_back, cam_same_back) = a2b(style), b2a(photo)
+        total = judge(critics[0], there, 1.0) + judge(critics[1], back, 1.0)
+        total = total + 10 * ((b2a(there)[0] - photo).abs().mean() + (a2b(back)[0] - style).abs().mean())
+        total = total + 10 * ((same - style).abs().mean() + (same_back - photo).abs().mean())
+        bce = F.binary_cross_entropy_with_logits
+        for own, other in ((cam_there, cam_same), (cam_back, cam_same_back)):
+            total = total + 1000 * (bce(own, torch.ones_like(own)) + bce(other, torch.zeros_like(other)))
+        total.backward()
+        g.step()
+
+    return step
+
+
+def our_step(settings: TranslateSettings, resolution: int) -> Callable[[], None]:
+    """The stage's own step in its unpaired phase, all losses (without face recognition, which is optional)."""
+    device = setup()
+    trainer = Trainer(settings, resolution, device, None)
+    half = settings.batch // 2
+
+    def pictures(n: int, channels: int = 3) -> Tensor:
+        x = torch.rand(n, channels, resolution, resolution) * (2 if channels == 3 else 1) - (channels == 3)
+        return x.contiguous(memory_format=torch.channels_last)
+
+    counts = [half, half, half // 2, half]  # photos, style, edge-smoothed, pairs
+    parts = [part for n in counts[:3] for part in (pictures(n), pictures(n, 1))]
+    batch = Batch(*parts, pictures(half), pictures(half), pictures(half, 1))
+    seen = [round(settings.warm_kimg * 1000)]
+
+    def step() -> None:
+        trainer.step(batch, seen[0])
+        seen[0] += settings.batch
+
+    return step
+
+
+def measure(step: Callable[[], None], steps: int) -> float:
+    """Median seconds per step after one to warm up."""
+    step()
+    times = []
+    for _ in range(steps):
+        began = time.perf_counter()
+        step()
+        times.append(time.perf_counter() - began)
+    return sorted(times)[len(times) // 2]
+
+
+def main() -> None:
+    """Prints pairs per second of both and their ratio."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--steps", type=int, default=8)
+    parser.add_argument("--resolution", type=int, default=64)
+    args = parser.parse_args()
+    settings = TranslateSettings()
+    torch.manual_seed(0)
+    ours = measure(our_step(settings, args.resolution), args.steps)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    n = settings.batch // 2
+    plain = measure(plain_step(settings.width, args.resolution, n, settings.blocks), max(2, args.steps // 2))
+    # a pair = one photo and one style picture through all losses; ours takes as many latent pairs on top
+    mine, theirs = n / ours, n / plain
+    print(f"translator step, {args.resolution} px, width {settings.width}, batch {n} + {n} + {n} latent pairs")
+    print(
+        f"ours  {mine:6.2f} pairs/s ({ours * 1e3:.0f} ms per step, peak {peak:.0f} MB, plus {mine:.2f} latent pairs/s)"
+    )
+    print(f"plain {theirs:6.2f} pairs/s ({plain * 1e3:.0f} ms per step)")
+    print(f"ratio {mine / theirs:.2f} at equal threads ({torch.get_num_threads()}), required >= 2.5")
+
+
+if __name__ == "__main__":
+    main()
