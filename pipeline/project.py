@@ -1,6 +1,5 @@
 """The checkout as orchestration sees it: where it is, which stages its dvc.yaml has and how they hang together."""
 
-import fnmatch
 import os
 from dataclasses import dataclass
 from functools import cached_property
@@ -132,8 +131,8 @@ def _path(entry: Any) -> str:
 
 
 def _feeds(out: str, dep: str) -> bool:
-    """Whether an output is, contains or lies in what a stage reads. A setting as dependency may be any folder:
-    ``${photos.path}`` and ``${item.pictures}`` count as read from demo inputs, which is where they point at first."""
-    if dep.startswith("${"):
-        return fnmatch.fnmatch(out, "data/demo*")
+    """Whether an output is, contains or lies in what a stage reads. ``${photos.path}`` and ``${item.pictures}`` may be
+    any folder; they count as made by demo_inputs, which is where they point at first."""
+    if dep in ("${photos.path}", "${item.pictures}"):
+        return out.startswith("data/demo")
     return out == dep or dep.startswith(out.rstrip("/") + "/") or out.startswith(dep.rstrip("/") + "/")
