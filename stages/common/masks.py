@@ -181,9 +181,9 @@ def parse_head(rgb: np.ndarray, parser: Path) -> np.ndarray:
         uint8 [R, R], 0 or 255.
     """
     picture = cv2.resize(rgb, (512, 512), interpolation=cv2.INTER_CUBIC).astype(np.float32) / 255
-    picture = (picture - np.float32([0.485, 0.456, 0.406])) / np.float32([0.229, 0.224, 0.225])
+    picture = (picture - np.array([0.485, 0.456, 0.406])) / np.array([0.229, 0.224, 0.225])
     net = _parser(str(parser))
-    net.setInput(np.ascontiguousarray(picture.transpose(2, 0, 1)[None]))
+    net.setInput(np.ascontiguousarray(picture.transpose(2, 0, 1)[None], dtype=np.float32))
     labels = net.forward()[0].argmax(0)
     head = np.where(np.isin(labels, HEAD_CLASSES), 255, 0).astype(np.uint8)
     return cv2.resize(head, (rgb.shape[1], rgb.shape[0]), interpolation=cv2.INTER_AREA)

@@ -95,7 +95,7 @@ def _warp(picture: np.ndarray, quad: np.ndarray, resolution: int, border: int) -
     over = 2 if side > resolution else 1
     matrix = to_aligned((quad - corner) * scale, resolution * over)
     # OpenCV counts pixel centres as integers, the quad counts pixel edges
-    matrix[:, 2] += matrix[:, :2] @ [0.5, 0.5] - 0.5
+    matrix[:, 2] += matrix[:, :2].sum(axis=1) / 2 - 0.5
     how = cv2.INTER_LINEAR if over == 2 else cv2.INTER_CUBIC
     size = (resolution * over, resolution * over)
     warped = cv2.warpAffine(cut, matrix, size, flags=how, borderMode=border)
@@ -153,6 +153,6 @@ def _unwarp(crop: np.ndarray, quad: np.ndarray, size: tuple[int, int], border: i
         resolution = max(1, round(side))
         crop = cv2.resize(crop, (resolution, resolution), interpolation=cv2.INTER_AREA)
     matrix = cv2.invertAffineTransform(to_aligned(quad, resolution))
-    matrix[:, 2] += matrix[:, :2] @ [0.5, 0.5] - 0.5
+    matrix[:, 2] += matrix[:, :2].sum(axis=1) / 2 - 0.5
     how = cv2.INTER_LINEAR if crop.ndim == 2 else cv2.INTER_CUBIC
     return cv2.warpAffine(crop, matrix, size, flags=how, borderMode=border)

@@ -23,6 +23,7 @@ from stages.faces.cache import PictureCache, cache_key
 from stages.faces.detect import Face
 from stages.faces.ingest import CACHE, SHARD, Options, detector_of
 from stages.faces.locate import face_at, face_in_alpha, find_drawn, on_grey
+from stages.faces.siblings import share, silhouette
 
 GAP = 16  # eye distance in a patch, pixels
 LEFT, UP, RIGHT, DOWN = 1.05, 0.55, 1.05, 1.05  # reach of a patch around the eyes' centre, in eye distances
@@ -87,7 +88,13 @@ def locate_drawn(files: Sequence[Path], folder: Path, options: Options, root: Pa
         ]
         shards.append(base | {"pictures": known, "look": seen})
     placed = [row for part in map_shards(_place_shard, shards, workers, label="placing") for row in part]
-    return {row["file"]: Face(**row["face"]) for row in placed if row["face"] is not None}
+    faces = share(
+        [Face(**row["face"]) if row["face"] else None for row in placed],
+        [row["likeness"] for row in placed],
+        [np.array(row["outline"], bool).reshape(32, 32) if row["outline"] else None for row in placed],
+        [tuple(row["size"]) for row in placed],
+    )
+    return {row["file"]: face for row, face in zip(placed, faces, strict=True) if face is not None}
 
 
 def learn_look(candidates: dict[str, list[Candidate]]) -> Look:
@@ -101,7 +108,7 @@ def learn_look(candidates: dict[str, list[Candidate]]) -> Look:
     votes = np.minimum([c.support for c in pool], 3) / 3
     alike = patches @ patches.T > ALIKE
     least = max(LEAST_COUNT, LEAST_SHARE * len(candidates))
-    templates = []
+    templates: list[np.ndarray] = []
     free = np.ones(len(pool), bool)
     while len(templates) < MOST_TEMPLATES:
         density = (alike[:, free] * votes[free]).sum(axis=1) * free
@@ -120,7 +127,7 @@ def learn_look(candidates: dict[str, list[Candidate]]) -> Look:
     return Look(templates, contrast, (0.85 * float(reach[0]), 1.15 * float(reach[1])))
 
 
-def choose_face(picture: np.ndarray, faces: Sequence[Face], look: Look) -> Face | None:
+def choose_face(picture: np.ndarray, faces: Sequence[Face], look: Look) -> tuple[Face | None, float]:
     """The face of one drawing.
 
     Args:
@@ -129,21 +136,21 @@ def choose_face(picture: np.ndarray, faces: Sequence[Face], look: Look) -> Face 
         look: what the set's faces look like; without templates the detector's first candidate is taken.
 
     Returns:
-        The face, refined; None when nothing is found.
+        The face, refined, and its likeness to the set's look (correlation); None and 0 when nothing is found.
     """
     if not look.templates:
-        return faces[0] if faces else _by_alpha(picture)
+        return (faces[0], 0.0) if faces else (_by_alpha(picture), 0.0)
     grey = cv2.cvtColor(on_grey(picture), cv2.COLOR_RGB2GRAY)
     refined = [refine(grey, face, look) for face in faces]
     best = max(refined, key=lambda pair: pair[1], default=None)
     if best is not None and best[1] >= SURE:
-        return best[0]
+        return best
     searched = search(grey, look)
     if searched is not None and searched[1] >= FOUND and (best is None or searched[1] > best[1]):
-        return refine(grey, searched[0], look)[0]
+        return refine(grey, searched[0], look)
     # unlike the rest of the set (another expression, a mask): a detector that is sure may still be right
     sure = [face for face in faces if face.method == "yunet" and face.score >= 0.75]
-    return sure[0] if sure else None
+    return (sure[0], 0.0) if sure else (None, 0.0)
 
 
 def refine(grey: np.ndarray, face: Face, look: Look) -> tuple[Face, float]:
@@ -299,6 +306,15 @@ def _place_shard(shard: dict[str, Any]) -> list[dict[str, Any]]:
     for row in shard["pictures"]:
         content = (folder / row["file"]).read_bytes()
         picture = decode_image(content, row["file"], alpha="keep")
-        face = choose_face(picture, [Face(**face) for face in row["faces"]], look)
-        rows.append({"file": row["file"], "face": asdict(face) if face else None})
+        face, likeness = choose_face(picture, [Face(**face) for face in row["faces"]], look)
+        outline = silhouette(picture)
+        rows.append(
+            {
+                "file": row["file"],
+                "face": asdict(face) if face else None,
+                "likeness": likeness,
+                "outline": outline.astype(int).ravel().tolist() if outline is not None else None,
+                "size": list(picture.shape[:2]),
+            }
+        )
     return rows

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -14,11 +14,19 @@ from stages.common.weights import find, sha256
 from stages.faces.backgrounds import Kind
 from stages.faces.cache import PictureCache, cache_key
 from stages.faces.detect import Face, FaceDetector
-from stages.faces.locate import Align, face_in_centre, find_drawn
+from stages.faces.locate import face_in_alpha, face_in_centre
 from stages.faces.sample import make_sample
 
 SHARD = 48  # pictures per piece of work: small enough to balance two cores, large enough to hide the start of a worker
 CACHE = Path("work/cache/faces")
+Way = Literal["detect", "alpha", "center", "landmarks", "set"]
+
+
+MISSING = {
+    "detect": "{detector} finds no face",
+    "alpha": "nothing opaque in it",
+    "set": "neither {detector} nor the likeness to the set's other faces finds one; a row in landmarks.csv would",
+}
 
 
 @dataclass(frozen=True)
@@ -26,7 +34,9 @@ class Options:
     """What a picture's samples depend on besides its content. JSON-friendly: it goes to workers and into cache keys.
 
     Attributes:
-        drawn: style pictures (alpha kept, several scales looked at) instead of photos.
+        drawn: style pictures (transparency kept) instead of photos.
+        way: how pictures without a known face are searched; "landmarks" and "set" do not search: the face is in the
+            table, or was found by the set's look, or the picture has none.
         all_faces: every face of a picture, not the largest only.
         detector: "yunet" or "haar"; detector_hash tells two YuNet files apart.
         parser: path of a face parser, "" for GrabCut.
@@ -34,7 +44,7 @@ class Options:
 
     resolution: int
     drawn: bool
-    align: Align
+    way: Way
     detector: str
     detector_hash: str = ""
     all_faces: bool = False
@@ -44,7 +54,7 @@ class Options:
 
 
 def make_options(
-    resolution: int, drawn: bool, align: Align, prefer: Any, root: Path, all_faces: bool = False,
+    resolution: int, drawn: bool, way: Way, prefer: Any, root: Path, all_faces: bool = False,
     backgrounds: Kind = "mixed", seed: int = 0,
 ) -> Options:  # fmt: skip
     """Options with the detector and parser that are really there.
@@ -53,12 +63,12 @@ def make_options(
         InputError: no detector although one is needed.
     """
     name, digest = "none", ""
-    if align in ("auto", "detect"):
+    if way in ("detect", "set"):
         name = FaceDetector(prefer, root).name
         path = find("yunet", root) if name == "yunet" else None
         digest = sha256(path)[:16] if path else ""
     parser = find("face_parser", root)
-    return Options(resolution, drawn, align, name, digest, all_faces, backgrounds, seed, str(parser) if parser else "")
+    return Options(resolution, drawn, way, name, digest, all_faces, backgrounds, seed, str(parser) if parser else "")
 
 
 def ingest(
@@ -146,7 +156,7 @@ def _work(
     except InputError as error:
         return {"reason": "no_landmarks", "detail": str(error)}, []
     if not faces:
-        return {"reason": "no_face", "detail": f"{options.detector} finds no face"}, []
+        return {"reason": "no_face", "detail": MISSING[options.way].format(detector=options.detector)}, []
     samples = []
     for face in faces if options.all_faces else faces[:1]:
         try:
@@ -166,9 +176,16 @@ def _work(
 def _faces(picture: np.ndarray, known: dict[str, Any] | None, options: Options, root: Path) -> list[Face]:
     if known is not None:
         return [Face(**known)]
-    if options.align == "center":
-        return [face_in_centre(picture.shape)]
-    if options.align == "landmarks":
-        raise InputError("has no row in landmarks.csv")
-    detector = detector_of(options, root)
-    return find_drawn(picture, detector)[:1] if options.drawn else detector.detect(picture)
+    match options.way:
+        case "center":
+            return [face_in_centre(picture.shape)]
+        case "alpha":
+            if picture.shape[2] != 4:
+                raise InputError("has no transparency to align by; use align: center or landmarks")
+            face = face_in_alpha(picture[..., 3])
+            return [face] if face is not None else []
+        case "landmarks":
+            raise InputError("has no row in landmarks.csv")
+        case "set":
+            return []
+    return detector_of(options, root).detect(picture)

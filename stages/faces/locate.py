@@ -1,7 +1,7 @@
 """Where the faces of one picture are: by landmarks.csv, detection, silhouette or simply in the centre."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import cv2
 import numpy as np
@@ -11,7 +11,6 @@ from stages.common.errors import InputError
 from stages.faces.align import CANON_EYE_L, CANON_EYE_R, CANON_MOUTH
 from stages.faces.detect import Face, FaceDetector, shrink
 
-Align = Literal["auto", "detect", "alpha", "center", "landmarks"]
 LANDMARKS = "landmarks.csv"
 _POINTS = ("eye_l_x", "eye_l_y", "eye_r_x", "eye_r_y")
 

@@ -12,10 +12,11 @@ from stages.common.images import list_images
 from stages.common.runner import StageContext, run_stage
 from stages.faces.cache import PictureCache
 from stages.faces.groups import compile_pattern, person_of
-from stages.faces.ingest import CACHE, Options, ingest, make_options
+from stages.faces.ingest import CACHE, Options, Way, ingest, make_options
 from stages.faces.locate import LANDMARKS, read_landmarks
 from stages.faces.publish import Plan, publish, report_files, require_usable, select, summary_of
 from stages.faces.select import Limits
+from stages.faces.sheets import write_sheets
 
 OUTPUT = Path("data/photos")
 
@@ -28,7 +29,9 @@ def main(ctx: StageContext) -> None:
     require_usable(table, rejected, folder)
     summary = summary_of(table, rejected, plan, options)
     report_files(ctx.report, summary, rejected)
-    publish(table, rejected, summary, PictureCache(ctx.root / CACHE), ctx.work, ctx.root / OUTPUT)
+    cache = PictureCache(ctx.root / CACHE)
+    write_sheets(ctx.report, table, rejected, folder, cache, ctx.settings.common.resolution)
+    publish(table, rejected, summary, cache, ctx.work, ctx.root / OUTPUT)
 
 
 def prepare(folder: Path, settings: Settings, root: Path) -> tuple[pd.DataFrame, pd.DataFrame, Options, Plan]:
@@ -42,11 +45,10 @@ def prepare(folder: Path, settings: Settings, root: Path) -> tuple[pd.DataFrame,
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; photos.path must name one")
     known = read_landmarks(folder) if mine.align in ("auto", "landmarks") else {}
+    way: Way = mine.align if mine.align != "auto" else ("landmarks" if known else "detect")
     if mine.align == "landmarks" and not known:
         raise InputError(f"{folder}: photos.align is landmarks, but there is no {LANDMARKS} with rows")
-    options = make_options(
-        common.resolution, False, mine.align, mine.detector, root, mine.faces == "all", seed=common.seed
-    )
+    options = make_options(common.resolution, False, way, mine.detector, root, mine.faces == "all", seed=common.seed)
     plan = plan_of(mine, common.resolution, folder, root)
     rows = ingest(list_images(folder), folder, options, root, known, label="photos")
     table, rejected = select(rows, plan, PictureCache(root / CACHE))

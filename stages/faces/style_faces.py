@@ -10,11 +10,13 @@ from stages.common.errors import InputError
 from stages.common.images import list_images
 from stages.common.runner import StageContext, run_stage
 from stages.faces.cache import PictureCache
+from stages.faces.drawn import locate_drawn
 from stages.faces.groups import compile_pattern, design_of
-from stages.faces.ingest import CACHE, Options, ingest, make_options
+from stages.faces.ingest import CACHE, Options, Way, ingest, make_options
 from stages.faces.locate import LANDMARKS, read_landmarks
 from stages.faces.publish import Plan, publish, report_files, require_usable, select, summary_of
 from stages.faces.select import Limits
+from stages.faces.sheets import write_sheets
 
 OUTPUT = Path("data/style_faces")
 
@@ -27,7 +29,9 @@ def main(ctx: StageContext) -> None:
     require_usable(table, rejected, folder)
     summary = summary_of(table, rejected, plan, options)
     report_files(ctx.report, summary, rejected)
-    publish(table, rejected, summary, PictureCache(ctx.root / CACHE), ctx.work, ctx.root / OUTPUT / ctx.style)
+    cache = PictureCache(ctx.root / CACHE)
+    write_sheets(ctx.report, table, rejected, folder, cache, ctx.settings.common.resolution)
+    publish(table, rejected, summary, cache, ctx.work, ctx.root / OUTPUT / ctx.style)
 
 
 def prepare(folder: Path, settings: Settings, root: Path) -> tuple[pd.DataFrame, pd.DataFrame, Options, Plan]:
@@ -41,14 +45,24 @@ def prepare(folder: Path, settings: Settings, root: Path) -> tuple[pd.DataFrame,
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; the style's 'pictures' must name one")
     known = read_landmarks(folder) if mine.align in ("auto", "landmarks") else {}
+    way: Way
+    match mine.align:
+        case "auto":
+            way = "landmarks" if known else "set"
+        case "detect":
+            way = "set"
+        case other:
+            way = other
     if mine.align == "landmarks" and not known:
         raise InputError(f"{folder}: style_faces.align is landmarks, but there is no {LANDMARKS} with rows")
     options = make_options(
-        common.resolution, True, mine.align, mine.detector, root, backgrounds=mine.backgrounds, seed=common.seed
+        common.resolution, True, way, mine.detector, root, backgrounds=mine.backgrounds, seed=common.seed
     )
     licence = settings.item.licence if settings.item else ""
     plan = plan_of(mine, common.resolution, folder, licence)
     files = list_images(folder)
+    if way == "set":
+        known = locate_drawn(files, folder, options, root)
     rows = ingest(files, folder, options, root, known, label="style pictures")
     table, rejected = select(rows, plan, PictureCache(root / CACHE))
     return table, rejected, options, plan
