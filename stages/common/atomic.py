@@ -1,6 +1,7 @@
 """Writes that either happen completely or not at all: temporary name beside the target, fsync, rename."""
 
 import json
+import math
 import os
 import shutil
 import tempfile
@@ -53,8 +54,17 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Writes ``value`` as indented JSON to ``path`` atomically. NaN and infinity are refused (not JSON)."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    """Writes ``value`` as indented JSON to ``path`` atomically; NaN and infinity, which JSON lacks, become null."""
+    write_text(path, json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def _finite(value: Any) -> Any:
+    """``value`` with every float that is no number replaced by None: not measured, rather than a made-up figure."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def publish_dir(finished: Path, final: Path) -> None:
