@@ -40,7 +40,11 @@ class Added:
 
 
 def check(
-    project: Project, kind: str, folders: Sequence[Path], on_line: Callable[[str], None] | None = None
+    project: Project,
+    kind: str,
+    folders: Sequence[Path],
+    licence: str = "",
+    on_line: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
     """Runs ``stages.faces.check`` over folders: the verdict before anything is changed.
 
@@ -59,7 +63,9 @@ def check(
             raise Rejected(f"{folder}: no such folder")
     with tempfile.TemporaryDirectory() as scratch:
         out = Path(scratch) / "check.json"
-        command = [sys.executable, "-m", "stages.faces.check", "--kind", kind, *map(str, folders), "--json", str(out)]
+        paths = [str(folder.resolve()) for folder in folders]
+        command = [sys.executable, "-m", "stages.faces.check", "--kind", kind, *paths, "--json", str(out)]
+        command += ["--licence", licence] if licence else []
         lines: list[str] = []
 
         def keep(line: str) -> None:
@@ -70,7 +76,7 @@ def check(
         code = processes.run(command, project.root, on_line=keep)
         verdict = read_json(out) or {}
     if code == InputError.exit_code:
-        raise Rejected(str(verdict.get("reason") or next((line for line in reversed(lines) if line), "unusable")))
+        raise Rejected(next((line for line in reversed(lines) if line), "unusable"))
     if code != 0:
         raise StageError(
             f"the check of {', '.join(map(str, folders))} failed: {lines[-1] if lines else f'code {code}'}"
@@ -108,7 +114,7 @@ def add(
     # a wrong --set is refused before minutes of checking
     trial = YAML(typ="safe", pure=True).load(project.params.read_text(encoding="utf-8"))
     _validate_overrides(trial, name, str(target), licence, overrides or {})
-    verdict = check(project, "style", [images], on_line)
+    verdict = check(project, "style", [images], licence, on_line)
     with checkout_lock(project, f"new-style {name}"):
         try:
             shutil.copytree(images, project.root / target)
@@ -124,7 +130,7 @@ def add(
             raise
     return Added(
         name,
-        int(verdict.get("usable", verdict.get("accepted", 0))),
+        int(verdict.get("usable", 0)),
         str(verdict.get("verdict", "usable")),
         status.expected_seconds(project, list(settings.styles)),
     )
@@ -155,7 +161,7 @@ def use_photos(
     names = [folder.resolve().name for folder in folders]
     if len(set(names)) != len(names):
         raise SettingsError("two of these folders have the same name; photos are kept by folder name, so rename one")
-    verdict = check(project, "photos", folders, on_line)
+    verdict = check(project, "photos", folders, licence, on_line)
     final = project.root / RAW_PHOTOS
 
     def change(tree: CommentedMap) -> None:
@@ -180,7 +186,7 @@ def use_photos(
                 old.replace(final)
             raise
         remove(old)
-    return int(verdict.get("usable", verdict.get("accepted", 0)))
+    return int(verdict.get("usable", 0))
 
 
 def leftovers(project: Project, name: str) -> list[Path]:

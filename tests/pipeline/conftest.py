@@ -85,7 +85,7 @@ def accepts(monkeypatch: pytest.MonkeyPatch) -> None:
     """The picture check says yes to everything but a folder with broken.png (the real one needs real faces)."""
     from pipeline import styles
 
-    def check(_project: Project, _kind: str, folders: list[Path], on_line: object = None) -> dict[str, object]:
+    def check(_project: Project, _kind: str, folders: list[Path], *_args: object) -> dict[str, object]:
         for folder in folders:
             if (folder / "broken.png").exists() or not folder.is_dir():
                 raise styles.Rejected(f"{folder}: 0 of 1 pictures usable (broken.png: not an image)")
