@@ -32,7 +32,7 @@ test-all: test ## every test, the slow ones (kills, schedules, whole chain) incl
 	@$(BIN)/python -m pytest -m slow
 
 bench: setup ## measured ratios, one line each
-	@set -e; for file in tests/bench/bench_*.py; do $(BIN)/python $$file; done
+	@set -e; for file in tests/bench/bench_*.py; do $(BIN)/python -m tests.bench.$$(basename $$file .py); done
 
 lint: setup ## format the code and report what is left
 	@$(BIN)/ruff format --quiet . && $(BIN)/ruff check --fix --quiet . && $(BIN)/mypy --no-error-summary

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import BaseModel
 from ruamel.yaml.comments import CommentedMap
 
 from pipeline import params
@@ -19,11 +20,77 @@ class Preset:
     values: dict[str, Any]
 
 
+UNVERIFIED = "NOT VERIFIED: nobody has run it on such hardware yet; the values follow docs/scale.md"
+GPU_256 = {
+    "common.resolution": 256,
+    "common.checkpoint_nimg": 50_000,
+    # recipes.md section 1: the 256 px configuration of the paper
+    "source.kimg": 10_000.0,
+    "source.batch": 32,
+    "source.lr": 0.0025,
+    "source.mixing": 0.9,
+    "source.path_weight": 2.0,
+    "source.ema_kimg": 20.0,
+    "source.ada_kimg": 500.0,
+    "source.z_dim": 512,
+    "source.w_dim": 512,
+    "source.mapping_layers": 8,
+    "source.channel_base": 16384,
+    "source.channel_max": 512,
+    "source.grid_kimg": 200.0,
+    "source.encoder.kimg": 2_000.0,
+    "transfer.kimg": 200.0,
+    "transfer.batch": 32,
+    "transfer.ema_kimg": 10.0,
+    "transfer.ada_kimg": 100.0,
+    "transfer.snapshots": 8,
+    "generate.sampled": 20_000,
+    "generate.inverted": 5_000,
+    "generate.invert_steps": 200,
+    "generate.shard_size": 1_000,
+    "translate.kimg": 500.0,
+    "translate.width": 64,
+    "translate.backward_width": 32,
+    "translate.discriminator_width": 64,
+    "translate.learning_rate": 0.0002,
+    "translate.ema_kimg": 10.0,
+    "translate.warm_kimg": 60.0,
+    "translate.grid_kimg": 20.0,
+    "mobile.kimg": 1_000.0,
+    "mobile.batch": 32,
+    "mobile.ema_kimg": 10.0,
+    "evaluate.pictures": 2_000,
+}
 PRESETS = {
     "demo": Preset(
         meant_for="64 px on 2 CPU cores, minutes",
-        verified="run at every change of the project",
+        verified="the project's own demo and tests run it",
         values={},
+    ),
+    "gpu-256": Preset(
+        meant_for="256 px on one GPU with 24 GB, about a day per style; source.input must name a 256 px model "
+        "(stylefactory weights import) or a folder of photos to train one",
+        verified=UNVERIFIED,
+        values=GPU_256,
+    ),
+    "gpu-1024": Preset(
+        meant_for="1024 px on GPUs with 80 GB, days per style; source.input must name a 1024 px model",
+        verified=UNVERIFIED,
+        values=GPU_256
+        | {
+            "common.resolution": 1024,
+            "source.kimg": 25_000.0,
+            "source.lr": 0.002,
+            "source.channel_base": 32768,
+            "transfer.kimg": 120.0,
+            "transfer.batch": 16,
+            "generate.batch": 8,
+            "translate.batch": 4,
+            "translate.kimg": 300.0,
+            "mobile.batch": 16,
+            "pair.batch": 16,
+            "evaluate.max_side": 512,
+        },
     ),
 }
 
@@ -44,27 +111,40 @@ def apply(project: Project, name: str) -> list[str]:
 
     def change(tree: CommentedMap) -> None:
         for key, value in wanted.items():
-            section, _, field = key.partition(".")
-            old = tree[section].get(field)
-            if old != value:
-                changes.append(f"{key}: {old} -> {value}")
-                tree[section][field] = value
+            *path, field = key.split(".")
+            node = tree
+            for step in path:
+                node = node[step]
+            if node[field] != value:
+                changes.append(f"{key}: {node[field]} -> {value}")
+                node[field] = value
 
     params.edit(project.params, change)
     return changes
 
 
-KEPT = frozenset({"photos.path", "source.input"})  # where people's data is: not a matter of size
+KEPT = frozenset(  # where people's data is and what they say about it: not a matter of size
+    {"photos.path", "photos.licence", "photos.holdout", "photos.person_pattern", "style_faces.design_pattern"}
+    | {"source.input", "source.start", "source.exclude", "source.licence", "evaluate.fid_weights", "fuse.parent_b"}
+)
 
 
 def _defaults() -> dict[str, Any]:
+    """Every default by dotted key, nested sections flattened so that their comments survive."""
     from pipeline.settings import STAGE_SECTIONS, Settings
 
     values: dict[str, Any] = {}
+
+    def collect(model: BaseModel, prefix: str) -> None:
+        for field, plain in model.model_dump(mode="json").items():
+            nested = getattr(model, field)
+            if isinstance(nested, BaseModel):
+                collect(nested, f"{prefix}.{field}")
+            elif f"{prefix}.{field}" not in KEPT:
+                values[f"{prefix}.{field}"] = plain
+
     for section in ("common", *STAGE_SECTIONS):
         model = Settings.model_fields[section].annotation
         assert model is not None
-        for field, value in model().model_dump(mode="json").items():
-            if f"{section}.{field}" not in KEPT:
-                values[f"{section}.{field}"] = value
+        collect(model(), section)
     return values
