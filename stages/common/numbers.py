@@ -26,18 +26,16 @@ def publish_numbers(root: Path, stage: str, style: str, report: Path, seconds: f
         metrics = json.loads((report / "metrics.json").read_text(encoding="utf-8"))
         numbers["verdict"] = metrics.get("verdict", "")
         numbers |= {name: row["value"] for name, row in metrics.get("rows", {}).items()}
-        numbers["n"] = _numbers(metrics.get("n", {}))
+        numbers |= {f"n_{name}": count for name, count in metrics.get("n", {}).items()}
     write_json(root / "reports" / "metrics" / style / f"{stage}.json", numbers)
     if (report / "stats.csv").is_file():
         write_bytes(root / "reports" / "curves" / style / f"{stage}.csv", (report / "stats.csv").read_bytes())
 
 
 def _numbers(values: dict[str, Any]) -> dict[str, Any]:
-    """Numbers and short texts, maps included; lists and long texts are no metrics."""
-    kept: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, dict):
-            kept[key] = _numbers(value)
-        elif isinstance(value, int | float) or (isinstance(value, str) and len(value) <= 40):
-            kept[key] = value
-    return kept
+    """The plain numbers and short texts at the top; what lies deeper is for the report, a table of it reads badly."""
+    return {
+        key: value
+        for key, value in values.items()
+        if isinstance(value, int | float) or (isinstance(value, str) and len(value) <= 40)
+    }
