@@ -24,8 +24,18 @@ class GanSettings(Section):
     batch: int = Field(16, ge=4, le=4096, description="Images per step, over all processes; a multiple of 4.")
     lr: float = Field(0.0025, gt=0, le=0.1, description="Adam rate of generator and discriminator.")
     lr_mapping: float = Field(
-        1.0, ge=0, le=10, description="Multiplies lr for the mapping network; 0 freezes it (latents keep their meaning)."
+        1.0,
+        ge=0,
+        le=10,
+        description="Multiplies lr for the mapping network; 0 freezes it (latents keep their meaning).",
     )
+    lr_conv: float = Field(
+        1.0,
+        gt=0,
+        le=100,
+        description="Multiplies lr for the generator's 3x3 convolutions; demodulated, they bear more than the rest.",
+    )
+    lr_noise: float = Field(0.1, ge=0, le=10, description="Multiplies lr for the noise strengths; 0 freezes them.")
     decay_from: float = Field(
         0.7, ge=0, le=1, description="Share of the run after which rates fall linearly to a tenth; 1 = constant."
     )
@@ -76,7 +86,9 @@ class SourceSettings(GanSettings):
     channel_base: int = Field(
         2048, ge=64, le=65536, description="Channels times resolution; 16384 or 32768 on GPUs. From scratch only."
     )
-    channel_max: int = Field(128, ge=4, le=1024, description="Most channels of a layer; 512 on GPUs. From scratch only.")
+    channel_max: int = Field(
+        128, ge=4, le=1024, description="Most channels of a layer; 512 on GPUs. From scratch only."
+    )
     kimg: float = Field(300.0, gt=0, description="Training length in thousand images (300 = 75 idle minutes at 64 px).")
     lr: float = Field(0.002, gt=0, le=0.1, description="Adam rate of generator and discriminator.")
     ema_kimg: float = Field(8.0, gt=0, description="Half-life of the averaged generator, in thousand images.")
@@ -96,11 +108,26 @@ class TransferSettings(GanSettings):
     )
     lr: float = Field(0.002, gt=0, le=0.1, description="Adam rate of generator and discriminator.")
     lr_mapping: float = Field(
-        0.0, ge=0, le=10, description="Multiplies lr for the mapping network; 0 freezes it (latents keep their meaning)."
+        0.0,
+        ge=0,
+        le=10,
+        description="Multiplies lr for the mapping network; 0 freezes it (latents keep their meaning).",
     )
     lr_by_resolution: dict[int, float] = Field(
         default_factory=dict,
         description="Multiplies lr for the generator's layers of a resolution, e.g. {4: 0, 8: 0.5}; 0 freezes them.",
+    )
+    lr_conv: float = Field(
+        5.0,
+        gt=0,
+        le=100,
+        description="Multiplies lr for the generator's 3x3 convolutions: how fast shapes follow the style.",
+    )
+    lr_noise: float = Field(
+        0.0,
+        ge=0,
+        le=10,
+        description="Multiplies lr for the noise strengths; 0 keeps the source's (drawn styles: no grain).",
     )
     freeze_d: int = Field(
         0, ge=0, le=60, description="Discriminator layers frozen, counted from the input; 10-13 for very small sets."
@@ -112,7 +139,9 @@ class TransferSettings(GanSettings):
         0.0, ge=0, description="Keeps activations near the source's (same latents); ghosts of the source when too high."
     )
     consistency_weight: float = Field(
-        0.0, ge=0, description="Keeps distances between samples as in the source (diversity); the paper's range is 1000."
+        0.0,
+        ge=0,
+        description="Keeps distances between samples as in the source (diversity); the paper's range is 1000.",
     )
     constraint_resolutions: list[int] = Field(
         default_factory=lambda: [8, 16, 32], min_length=1, description="Resolutions the two constraints act on."

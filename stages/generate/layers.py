@@ -13,6 +13,7 @@ Everything is differentiable twice (R1, path length). Under autocast the convolu
 demodulation are computed in float32.
 """
 
+import functools
 import math
 from typing import Any
 
@@ -33,19 +34,26 @@ def fir_filter() -> Tensor:
     return kernel / kernel.sum()
 
 
-def fold_fir(weight: Tensor, fir: Tensor) -> Tensor:
-    """Full 2-D convolution of every kernel with the FIR: [O, I, k, k] * [4, 4] -> [O, I, k+3, k+3].
+@functools.cache
+def _fold_basis(kernel: int) -> Tensor:
+    """Row (i, j) is the FIR shifted by (i, j) in the grown kernel: [k * k, (k + 3)^2]."""
+    fir = fir_filter()
+    size = kernel + fir.shape[-1] - 1
+    basis = torch.zeros(kernel, kernel, size, size)
+    for i in range(kernel):
+        for j in range(kernel):
+            basis[i, j, i : i + fir.shape[-1], j : j + fir.shape[-1]] = fir
+    return basis.reshape(kernel * kernel, size * size)
 
-    One small matrix product per layer; about 10 MFLOP for 128x128 channels, against a blur pass over all activations.
+
+def fold_fir(weight: Tensor, gain: float = 1.0) -> Tensor:
+    """Full 2-D convolution of every kernel with the FIR, times gain: [O, I, k, k] -> [O, I, k+3, k+3].
+
+    One small matrix product per layer (10 MFLOP for 128x128 channels), against a blur pass over all activations.
     """
-    k, f = weight.shape[-1], fir.shape[-1]
-    # Row (i, j) of the matrix is the FIR shifted by (i, j) in the grown kernel.
-    basis = fir.new_zeros(k, k, k + f - 1, k + f - 1)
-    for i in range(k):
-        for j in range(k):
-            basis[i, j, i : i + f, j : j + f] = fir
-    flat = weight.reshape(-1, k * k) @ basis.reshape(k * k, -1).to(weight.dtype)
-    return flat.reshape(*weight.shape[:2], k + f - 1, k + f - 1)
+    k = weight.shape[-1]
+    flat = weight.reshape(-1, k * k) @ (_fold_basis(k).to(weight) * gain)
+    return flat.reshape(*weight.shape[:2], k + 3, k + 3)
 
 
 class _ScaleBias(torch.autograd.Function):
@@ -83,6 +91,27 @@ class _Scale(torch.autograd.Function):
             grad * scale if needs[0] else None,
             (grad * x).sum((2, 3), keepdim=True) if needs[1] else None,
         )
+
+
+class _AddNoise(torch.autograd.Function):
+    """x + noise * strength, in place; the sum over channels in its gradient is a matrix product."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, noise: Tensor, strength: Tensor) -> Tensor:
+        ctx.save_for_backward(noise)
+        ctx.mark_dirty(x)
+        return x.add_((noise * strength).to(x.dtype))
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, Tensor | None]:  # type: ignore[override]
+        (noise,) = ctx.saved_tensors
+        strength = None
+        if ctx.needs_input_grad[2]:
+            n, c = grad.shape[:2]
+            rows = noise.expand(n, -1, -1, -1).reshape(n, 1, -1).to(grad.dtype)
+            pixels = grad.permute(0, 2, 3, 1).reshape(n, -1, c)
+            strength = torch.bmm(rows, pixels).sum(dtype=noise.dtype)
+        return grad, None, strength
 
 
 def channel_scale(x: Tensor, scale: Tensor) -> Tensor:
@@ -158,14 +187,14 @@ class Conv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, inputs, H, W] -> [N, outputs, H, W], or half of H and W with `down`."""
-        weight = self.weight * (self.weight_gain * self.gain)
+        gain = self.weight_gain * self.gain
         bias = None if self.bias is None else self.bias * self.gain
         if self.down:
             # The pads of FIR and convolution add up to kernel // 2 + 1 on every side.
-            weight = fold_fir(weight, self.resample_filter)
+            weight = fold_fir(self.weight, gain)
             x = F.conv2d(x, weight, bias, stride=2, padding=self.weight.shape[-1] // 2 + 1)
         else:
-            x = F.conv2d(x, weight, bias, padding=self.weight.shape[-1] // 2)
+            x = F.conv2d(x, self.weight * gain, bias, padding=self.weight.shape[-1] // 2)
         return F.leaky_relu_(x, SLOPE) if self.activate else x
 
 
@@ -193,13 +222,13 @@ class StyledConv(nn.Module):
         if self.up:
             # The official layers up-sample by a transposed convolution with the kernel as stored; gain 4 makes up
             # for the inserted zeros.
-            kernel = fold_fir(self.weight, self.resample_filter * 4).transpose(0, 1)
+            kernel = fold_fir(self.weight, 4.0).transpose(0, 1)
             x = F.conv_transpose2d(x, kernel, stride=2, padding=2)
         else:
             x = F.conv2d(x, self.weight, padding=1)
         x = channel_scale_bias(x, demodulation * GAIN, self.bias * GAIN)
         if noise is not None:
-            x = x + (noise * (self.noise_strength * GAIN)).to(x.dtype)
+            x = _AddNoise.apply(x, noise, self.noise_strength * GAIN)
         return F.leaky_relu_(x, SLOPE)
 
 

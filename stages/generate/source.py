@@ -124,6 +124,8 @@ def gan_options(settings: SourceSettings) -> GanOptions:
         lr_g=settings.lr,
         lr_d=settings.lr,
         lr_mapping=settings.lr_mapping,
+        lr_conv=settings.lr_conv,
+        lr_noise=settings.lr_noise,
         # Adam's moments are empty at the start, also when weights are continued.
         warmup_kimg=min(1.0, settings.kimg / 10),
         decay_from=settings.decay_from,

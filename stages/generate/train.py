@@ -13,6 +13,7 @@ from stages.common.ema import EMA, half_life_beta
 from stages.common.loop import Stateful
 from stages.generate import losses
 from stages.generate.ada import FACE, AdaptiveAugment, AugmentSet
+from stages.generate.layers import StyledConv
 from stages.generate.networks import Discriminator, Generator
 
 ADA_INTERVAL = 4  # iterations between moves of p (Karras et al. 2020b)
@@ -32,6 +33,8 @@ class GanOptions:
     lr_d: float = 0.0025
     lr_mapping: float = 1.0  # multiplies lr_g for the mapping network; 0 freezes it
     lr_by_resolution: Mapping[int, float] = field(default_factory=dict)  # multiplies lr_g; 0 freezes; absent = 1
+    lr_conv: float = 1.0  # multiplies it once more for the demodulated convolutions, whose scale does not matter
+    lr_noise: float = 1.0  # the same for the noise strengths; 0 freezes
     warmup_kimg: float = 0.0  # linear ramp of both rates at the start: Adam's moments are empty then
     decay_from: float = 1.0  # fraction of the run after which the rates fall linearly to `decay_to`
     decay_to: float = 0.1
@@ -227,8 +230,8 @@ class GanTrainer:
         for p in self.d_params:
             p.requires_grad_(True)
         with self.device.autocast():
-            fake_logits = self.D(self.ada(fake))
-            real_logits = self.D(self.ada(real))
+            logits = self.D(torch.cat([self.ada(fake), self.ada(real)]), parts=2)
+        fake_logits, real_logits = logits.chunk(2)
         loss = losses.discriminator_loss(fake_logits, real_logits)
         loss.backward()
         self.ada.observe(real_logits)
@@ -266,14 +269,24 @@ def _adam(groups: Iterable[Mapping[str, Any]], lr: float, interval: int) -> torc
 
 def _generator_groups(generator: Generator, options: GanOptions) -> list[dict[str, Any]]:
     """Parameter groups with their rate factors; what has factor 0 is frozen."""
-    parts: list[tuple[nn.Module, float]] = [(generator.mapping, options.lr_mapping)]
+    groups = [{"params": list(generator.mapping.parameters()), "scale": options.lr_mapping}]
     for resolution in generator.arch.resolutions:
-        parts.append((generator.synthesis.block(resolution), options.lr_by_resolution.get(resolution, 1.0)))
-    groups = []
-    for module, scale in parts:
-        module.requires_grad_(scale > 0)
-        if scale > 0:
-            groups.append({"params": list(module.parameters()), "scale": scale})
+        block = generator.synthesis.block(resolution)
+        scale = options.lr_by_resolution.get(resolution, 1.0)
+        layers = [layer for layer in block.modules() if isinstance(layer, StyledConv)]
+        convolutions = [layer.weight for layer in layers]
+        noise = [layer.noise_strength for layer in layers]
+        special = {id(p) for p in [*convolutions, *noise]}
+        others = [p for p in block.parameters() if id(p) not in special]
+        groups += [
+            {"params": convolutions, "scale": scale * options.lr_conv},
+            {"params": noise, "scale": scale * options.lr_noise},
+            {"params": others, "scale": scale},
+        ]
+    for group in groups:
+        for p in group["params"]:  # type: ignore[attr-defined]
+            p.requires_grad_(group["scale"] > 0)  # type: ignore[operator]
+    groups = [group for group in groups if group["scale"] > 0]  # type: ignore[operator]
     if not groups:
         raise ValueError("every part of the generator is frozen")
     return groups

@@ -83,6 +83,8 @@ def gan_options(settings: TransferSettings) -> GanOptions:
         lr_g=settings.lr,
         lr_d=settings.lr,
         lr_mapping=settings.lr_mapping,
+        lr_conv=settings.lr_conv,
+        lr_noise=settings.lr_noise,
         lr_by_resolution=settings.lr_by_resolution,
         # Adam's moments are empty at the start.
         warmup_kimg=min(0.3, settings.kimg / 20),
