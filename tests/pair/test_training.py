@@ -51,7 +51,9 @@ def _run(work: Path, settings: TranslateSettings, total: int, spoil: Callable[[i
 
 
 def _weights(trainer: Trainer) -> list[torch.Tensor]:
-    return [tensor for part in trainer.state.values() if hasattr(part, "net") for tensor in part.net.state_dict().values()]
+    return [
+        tensor for part in trainer.state.values() if hasattr(part, "net") for tensor in part.net.state_dict().values()
+    ]
 
 
 def test_resumed_run_equals_an_uninterrupted_one(tmp_path: Path) -> None:
