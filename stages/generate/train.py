@@ -194,6 +194,8 @@ class GanTrainer:
     def _path_step(self) -> dict[str, float | Tensor]:
         with self.device.autocast():
             ws = self._latents(max(1, self.batch // 2))
+            if not ws.requires_grad:  # the mapping is frozen
+                ws = ws.detach().requires_grad_()
             lengths = losses.path_lengths(self.G.synthesis(ws), ws)
         mean = self.path_mean.value.to(lengths.device).lerp(lengths.detach().mean(), 0.01)
         self.path_mean.value = mean
