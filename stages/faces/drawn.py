@@ -32,6 +32,9 @@ ALIKE = 0.72  # correlation of two patches that show the same kind of face
 SURE, FOUND = 0.62, 0.58  # correlation with a template: of a detector's candidate, of a place found by the template
 LEAST_SHARE, LEAST_COUNT = 0.01, 4  # a template must recur in this share and number of the pictures
 MOST_TEMPLATES = 12
+SYMMETRIC = (
+    0.25  # correlation of a face with its mirror image; Fluent heads, slightly turned: 0.3 to 0.75, Noto 0.5 to 0.98
+)
 MOUTH = 0.95  # eyes to mouth in eye distances, where only a template found the face
 
 
@@ -109,7 +112,10 @@ def learn_look(candidates: dict[str, list[Candidate]]) -> Look:
     alike = patches @ patches.T > ALIKE
     least = max(LEAST_COUNT, LEAST_SHARE * len(candidates))
     templates: list[np.ndarray] = []
-    free = np.ones(len(pool), bool)
+    used: set[int] = set()
+    shaped = patches.reshape(-1, PATCH[1], PATCH[0])
+    # a torso or a half-hidden face may recur as well, but it is not the same on both sides
+    free = (shaped * shaped[:, :, ::-1]).sum(axis=(1, 2)) > SYMMETRIC
     while len(templates) < MOST_TEMPLATES:
         density = (alike[:, free] * votes[free]).sum(axis=1) * free
         best = int(np.argmax(density))
@@ -119,7 +125,8 @@ def learn_look(candidates: dict[str, list[Candidate]]) -> Look:
         mean = patches[members].mean(axis=0)
         templates.append((mean / np.linalg.norm(mean)).reshape(PATCH[1], PATCH[0]))
         free &= ~members
-    taken = [c for c, left in zip(pool, free, strict=True) if not left]
+        used |= set(np.flatnonzero(members).tolist())
+    taken = [pool[i] for i in sorted(used)]
     if not taken:
         return Look([])
     reach = np.percentile([c.reach for c in taken], [2, 98])

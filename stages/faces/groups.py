@@ -11,10 +11,33 @@ from stages.common.errors import SettingsError
 
 # "neutral_front_012_03": the person's number stands before the take
 _FRONT_NUMBER = re.compile(r"^[a-z]+_front_(\d+)_\d+$")
-# "anna-03", "anna_smiling_2", "anna (4)": a name, then a take
-_NAME_TAKE = re.compile(r"^([^\W\d_][^\d]*?)(?:[ _-]+|\s*\()\d{1,3}\)?$")
+# "anna-03", "anna_smiling_2", "anna (4)": a name, then a take; three digits and more count pictures, not takes
+_NAME_TAKE = re.compile(r"^([^\W\d_][^\d]*?)(?:[ _-]+|\s*\()\d{1,2}\)?$")
 # words that cameras and downloads begin file names with: the number after them is the picture, not the take
-_CAMERA = frozenset({"img", "dsc", "dscn", "dscf", "pict", "picture", "photo", "image", "face", "seed", "sample", "p"})
+_CAMERA = frozenset(
+    {
+        "img",
+        "dsc",
+        "dscn",
+        "dscf",
+        "pict",
+        "picture",
+        "photo",
+        "image",
+        "face",
+        "seed",
+        "sample",
+        "p",
+        "head",
+        "portrait",
+        "headshot",
+        "selfie",
+        "person",
+        "user",
+        "id",
+        "model",
+    }
+)
 _SKIN_TONE = re.compile(r"[_-]1f3f[b-f](?=$|[_-])", re.IGNORECASE)
 _VARIANT = re.compile(r"(?:[ _-]v?\d{1,2}|\s*\(\d{1,2}\))$")
 
