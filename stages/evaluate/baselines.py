@@ -8,6 +8,9 @@ from numpy.typing import NDArray
 
 from stages.evaluate.subjects import Faces, Pictures, System
 
+MOST_GAIN = 2.0
+"""Beyond this, spreading the colours of an evenly lit face only amplifies noise; the baseline should be a fair one."""
+
 
 def photo(faces: Faces) -> System:
     """The untouched photo: keeps everything, styles nothing."""
@@ -34,7 +37,8 @@ def _recolour(image: Pictures, mask: Pictures, mean: NDArray[Any], spread: NDArr
     if not head.any():
         return image
     own = lab[head]
-    moved = (lab - own.mean(axis=0)) * (spread / np.maximum(own.std(axis=0), 1e-3)) + mean
+    gain = np.minimum(spread / np.maximum(own.std(axis=0), 1e-3), MOST_GAIN)
+    moved = (lab - own.mean(axis=0)) * gain + mean
     rgb = np.clip(cv2.cvtColor(moved.astype(np.float32), cv2.COLOR_LAB2RGB), 0, 1) * 255
     share = mask[..., None].astype(np.float32) / 255
     return np.clip(rgb * share + image * (1 - share) + 0.5, 0, 255).astype(np.uint8)

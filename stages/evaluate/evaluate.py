@@ -78,9 +78,13 @@ def main(ctx: StageContext) -> None:
     failed = [row.title for row in result.rows if row.state == "fail"]
     log(f"evaluate@{style}: {result.verdict}" + (f"; failed: {', '.join(failed)}" if failed else ""))
 
+    from stages.evaluate.model_card import write_card
+    from stages.evaluate.overview import write_overview
     from stages.evaluate.report import write_report
 
     write_report(root, style, settings)
+    write_card(root, style, settings)
+    write_overview(root)
 
 
 def shipped_figures(

@@ -21,7 +21,6 @@ from stages.common.progress import duration, log
 from stages.evaluate import charts, history
 from stages.evaluate.page import Album, write_page
 from stages.evaluate.sections import Section, read_json, stage_sections
-from stages.evaluate.verdict import TITLES
 
 HERO_FACES = 12
 FIGURES = {
@@ -60,6 +59,16 @@ SYSTEM_TITLES = {
     "torch": "Mobile, torch",
     "mnn": "Product",
     "style": "Real style, half to half",
+}
+GALLERIES = {
+    "style_distance": "Least like the style",
+    "background_psnr": "Background changed most, dB",
+    "identity": "Least like the person",
+    "pose": "Eyes and mouth moved most, eye distances",
+    "seam": "Hardest seams, grey levels/px",
+    "mask_iou": "Masks furthest off, IoU",
+    "sharpness": "Softest",
+    "colour_shift": "Colours shifted most, ΔE",
 }
 SENTENCES = {
     "pass": "Ready to ship by every threshold.",
@@ -202,7 +211,7 @@ def worst_galleries(folder: Path, album: Album) -> list[dict[str, Any]]:
     found = []
     for metric, rows in listed.groupby("metric", sort=False) if len(listed) else []:
         entries = [(int(r.rank), str(r.id), charts.number(r.value)) for r in rows.itertuples()]
-        title = TITLES.get(str(metric), str(metric).replace("_", " ").capitalize())
+        title = GALLERIES.get(str(metric), str(metric))
         sheet = album.file(folder / "worst" / f"{metric}.png", 760)
         found.append({"title": title, "sheet": sheet, "entries": entries})
     return found

@@ -100,11 +100,13 @@ def judge(metric: str, estimate: Estimate, settings: EvaluateSettings, unknown: 
         return Row(metric, title, estimate, (good, bad), "unknown", unknown)
     sign = 1 if bad >= good else -1  # afterwards larger is worse
     value, limit, stop = sign * estimate.value, sign * good, sign * bad
-    worst = sign * (estimate.high if sign == 1 else estimate.low)
+    best, worst = (estimate.low, estimate.high) if sign == 1 else (-estimate.high, -estimate.low)
     state: State = "pass" if value <= limit else "fail" if value > stop else "warn"
     reason = GOOD.get(metric, "within limits") if state == "pass" else BAD[metric]
     if state == "pass" and np.isfinite(worst) and worst > stop:
         state, reason = "warn", "good on average, but the interval reaches into failing; test on more photos"
+    elif state == "fail" and np.isfinite(best) and best <= limit:
+        reason += " (too few pictures to be sure: the interval reaches into passing)"
     return Row(metric, title, estimate, (good, bad), state, reason)
 
 
