@@ -53,7 +53,9 @@ def publish_artifacts(project: Project, style: str, ok: bool, text: str) -> None
             create_table_artifact(rows, key=f"metrics-{key}", description=f"Numbers of all stages of {style}")
         report = project.root / "reports" / style / "report.html"
         if report.is_file():
-            create_link_artifact(report.as_uri(), link_text=f"Report of {style}", key=f"report-{key}")
+            create_link_artifact(
+                report.as_uri(), link_text=f"Report of {style}", key=f"report-{key}", description=str(report)
+            )
     except Exception as error:
         log.warning("artifacts of %s could not be published: %s", style, error)
 
