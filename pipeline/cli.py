@@ -1,6 +1,7 @@
 """``stylefactory``: what people type. Every command is a thin call into a module; heavy imports happen inside."""
 
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -51,8 +52,16 @@ def run(
 def status(
     styles: Styles = None,
     json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    contains: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Instead: which datasets and models this picture went into.")
+    ] = None,
 ) -> None:
     """Per style and stage: done, stale, missing, running or failed; last time taken, size, and why."""
+    if contains is not None:
+        from pipeline.cli_tools import run_module
+
+        run_module("stages.evaluate.lineage", "--contains", str(contains.resolve()))
+        return
     from pipeline import status as module
     from pipeline.lock import holder, holder_line
 

@@ -44,6 +44,7 @@ def write_card(root: Path, style: str, settings: Settings, target: Path | None =
         weak=[row for row in rows.values() if row["state"] in ("warn", "fail")],
         unknown=[row["title"] for row in rows.values() if row["state"] == "unknown"],
         titles=SYSTEM_TITLES,
+        compared=bool(metrics.get("gaps")),
         gaps=[gap for gap in metrics.get("gaps", []) if gap["chance"] < 0.05 and gap["value"]],
         sidecar=read_json(root / "models" / style / "mobile.json"),
         data=data_rows(root, style, settings),

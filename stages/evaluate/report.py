@@ -94,7 +94,7 @@ def write_report(root: Path, style: str, settings: Settings) -> Path:
     album = Album()
     heading, faces = hero(folder, album)
     sections = stage_sections(root, style, album)
-    pictures = read_table(folder / "pictures.csv")
+    pictures = read_table(folder / "pictures.csv", {"id": str})
     content: dict[str, Any] = {
         "style": style,
         "metrics": metrics,
@@ -207,7 +207,7 @@ def duration_chart(sections: Sequence[Section], metrics: dict[str, Any]) -> Mark
 
 def worst_galleries(folder: Path, album: Album) -> list[dict[str, Any]]:
     """Per figure: the worst pictures and their ids."""
-    listed = read_table(folder / "worst" / "worst.csv")
+    listed = read_table(folder / "worst" / "worst.csv", {"id": str})
     found = []
     for metric, rows in listed.groupby("metric", sort=False) if len(listed) else []:
         entries = [(int(r.rank), str(r.id), charts.number(r.value)) for r in rows.itertuples()]
@@ -221,9 +221,8 @@ def pair_galleries(root: Path, style: str, album: Album) -> dict[str, Any]:
     """The worst training pairs as stage 2 scored them, with lines ready for the curation file."""
     folder = root / "data" / "pairs" / style
     sheet = album.file(folder / "worst.png", 1000)
-    index = read_table(folder / "index.csv")
-    score = next((name for name in ("score", "quality", "keep_score") if name in index), None)
-    ids = [] if score is None else index.sort_values(score).head(20)["id"].astype(str).tolist()
+    index = read_table(folder / "index.csv", {"id": str})
+    ids = index.sort_values("quality").head(20)["id"].astype(str).tolist() if "quality" in index else []
     return {"sheet": sheet, "best": album.file(folder / "best.png", 1000), "ids": ids}
 
 
@@ -252,10 +251,10 @@ def run_rows(runs: list[dict[str, Any]], most: int = 12) -> list[dict[str, Any]]
     return rows
 
 
-def read_table(path: Path) -> pd.DataFrame:
+def read_table(path: Path, dtype: dict[str, type] | None = None) -> pd.DataFrame:
     """A CSV, empty where it is missing or unreadable."""
     try:
-        return pd.read_csv(path)
+        return pd.read_csv(path, dtype=dtype)
     except (OSError, ValueError, pd.errors.ParserError):
         return pd.DataFrame()
 

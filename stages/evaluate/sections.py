@@ -23,8 +23,9 @@ STAGES = {
     "pair": "2 · Pairs",
     "mobile": "3 · Mobile network",
     "export": "3 · Export",
+    "bench": "3 · Bench, on this machine",
 }
-SHARED = ("photos", "source")
+SHARED = ("photos", "source", "bench")
 DATA = {
     "photos": "data/photos",
     "style_faces": "data/style_faces/{style}",
@@ -83,7 +84,7 @@ def stage_sections(root: Path, style: str, album: Album) -> list[Section]:
 
 def read_folder(section: Section, folder: Path, album: Album) -> None:
     """Fills a section from a stage's report folder; missing or unreadable files are left out."""
-    summary = read_json(folder / "summary.json")
+    summary = read_json(folder / "summary.json") | read_json(folder / "model.json")
     section.seconds = _float(summary.pop("seconds", None))
     section.numbers = [(words(name), text) for name, text in flat(summary)]
     section.curves = curves(folder / "stats.csv")
@@ -93,11 +94,11 @@ def read_folder(section: Section, folder: Path, album: Album) -> None:
             if table:
                 section.tables.append((words(path.stem), *table))
     pictures = sorted(folder.glob("*.png")) + sorted(folder.glob("*.jpg"))
-    grids = [path for path in pictures if re.fullmatch(r"grid_\d+", path.stem)]
+    grids = [path for path in pictures if re.fullmatch(r"(grid_)?\d+", path.stem)]
     for path in _spread(grids, MOST_GRIDS):
         uri = album.file(path, 520)
         if uri:
-            section.grids.append((f"{int(path.stem[5:]):,} images".replace(",", "\u2009"), uri))
+            section.grids.append((f"{int(path.stem.removeprefix('grid_')):,} images".replace(",", "\u2009"), uri))
     for path in [path for path in pictures if path not in grids][:MOST_SHEETS]:
         uri = album.file(path, 1100)
         if uri:
