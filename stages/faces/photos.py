@@ -11,9 +11,10 @@ from stages.common.errors import InputError
 from stages.common.images import list_images
 from stages.common.runner import StageContext, run_stage
 from stages.faces.cache import PictureCache
-from stages.faces.groups import compile_pattern, person_of
+from stages.faces.groups import compile_pattern
 from stages.faces.ingest import CACHE, Options, Way, ingest, make_options
 from stages.faces.locate import LANDMARKS, read_landmarks
+from stages.faces.persons import join_by_face, persons_by_name
 from stages.faces.publish import Plan, publish, report_files, require_usable, select, summary_of
 from stages.faces.select import Limits
 from stages.faces.sheets import write_sheets
@@ -65,7 +66,8 @@ def plan_of(mine: PhotosSettings, resolution: int, folder: Path, root: Path) -> 
     )  # fmt: skip
 
     def persons(table: pd.DataFrame) -> list[str]:
-        return [person_of(file, pattern) for file in table["file"]]
+        by_name = persons_by_name(table, pattern)
+        return by_name if pattern else join_by_face(table, by_name, PictureCache(root / CACHE), root)
 
     def held_out(table: pd.DataFrame) -> np.ndarray:
         named = table["person"].isin(held) | table["file"].isin(held)
