@@ -33,7 +33,7 @@ from stages.evaluate.instruments import Instruments, load_instruments
 from stages.evaluate.lineage import hashes
 from stages.evaluate.measure import worst
 from stages.evaluate.subjects import Faces, Pictures, System
-from stages.evaluate.systems import aligned_stylizer, load_systems, test_faces
+from stages.evaluate.systems import aligned_stylizer, held_out, load_systems
 
 WORST = ("style_distance", "background_psnr", "identity", "pose", "seam", "mask_iou", "sharpness", "colour_shift")
 WORST_COUNT = 20
@@ -53,8 +53,8 @@ def main(ctx: StageContext) -> None:
     settings, root, style = ctx.settings, ctx.root, ctx.style
     began = time.time()
     cache = root / "work" / "cache"
-    faces = test_faces(root / "data/photos", settings, cache)
-    real = test_faces(root / "data/style_faces" / style, settings, cache)
+    faces = held_out(root / "data/photos", settings, cache)
+    real = held_out(root / "data/style_faces" / style, settings, cache)
     log(f"evaluate: {len(faces)} test photos, {len(real)} real style pictures")
     tools = load_instruments(settings, style, root)
     systems = load_systems(root, style, settings, ctx.device, faces, real)

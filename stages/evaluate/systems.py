@@ -21,7 +21,7 @@ BATCH = 16
 Network = Callable[[Tensor], tuple[Tensor, Tensor | None]]
 
 
-def test_faces(folder: Path, settings: Settings, cache: Path) -> Faces:
+def held_out(folder: Path, settings: Settings, cache: Path) -> Faces:
     """The test split of an ingested dataset at evaluation size, at most ``evaluate.pictures`` of it.
 
     Which ones is a draw by seed, so that all runs with equal settings measure the same pictures.
