@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from pipeline.settings import Settings
 from stages.common.atomic import atomic_path, publish_dir, write_json
@@ -20,16 +21,19 @@ from stages.common.images import grid, write_png
 from stages.common.mapshards import map_shards
 from stages.common.progress import log
 from stages.common.runner import StageContext, run_stage
+from stages.common.seeding import generator as seeded
 from stages.generate.curation import curation_file, dropped
 from stages.generate.directions import build
 from stages.generate.encoder import load_encoder
 from stages.generate.landmark_net import load_landmark_net
 from stages.generate.latents import LatentSpace
 from stages.generate.models import load_stylegan
-from stages.generate.production import LANDMARKS, make_shard
+from stages.generate.networks import Generator
+from stages.generate.production import LANDMARKS, make_shard, truncation
 from stages.generate.yield_filter import YieldFilter
 
-FIT_FACES = 600  # pictures of each kind the filter learns from; more change its limits little
+OWN_SAMPLES = 128
+FIT_FACES = 300  # pictures of each kind the filter learns from; more change its limits little
 PREVIEW = 32
 LEAST_YIELD = 0.05  # of the wanted samples; below, the models are broken and the chain should stop here
 
@@ -46,8 +50,8 @@ def inputs(settings: Settings, style: str) -> Sequence[Path]:
     ]
 
 
-def fit_filter(root: Path, style: str, resolution: int, loss: float) -> YieldFilter:
-    """The yield filter of a style, from its training pictures and the photos."""
+def fit_filter(root: Path, style: str, resolution: int, loss: float, own: Tensor | None = None) -> YieldFilter:
+    """The yield filter of a style, from its training pictures, the photos and the model's `own` samples."""
     encoder = load_encoder(root / "models/source/encoder.safetensors")
     landmarks = load_landmark_net(root / LANDMARKS)
     _, discriminator, _ = load_stylegan(root / f"models/{style}/transferred.safetensors")
@@ -56,7 +60,16 @@ def fit_filter(root: Path, style: str, resolution: int, loss: float) -> YieldFil
         data = FaceDataset(folder, resolution, split="train", fields=("image",), cache=root / "work/cache")
         rows = np.linspace(0, len(data) - 1, min(len(data), FIT_FACES)).astype(int)
         pictures.append(data.take(rows, "image").float().div(127.5).sub(1))
-    return YieldFilter.fit(encoder, discriminator, landmarks, pictures[0], pictures[1], loss)
+    return YieldFilter.fit(encoder, discriminator, landmarks, pictures[0], pictures[1], loss, own)
+
+
+@torch.no_grad()
+def own_samples(ctx: StageContext, source: Generator) -> Tensor:
+    """Samples of the fused model as production makes them, [N, 3, R, R] in [-1, 1]."""
+    fused, _, _ = load_stylegan(ctx.root / f"models/{ctx.style}/fused.safetensors")
+    z = torch.randn(OWN_SAMPLES, source.arch.z_dim, generator=seeded(ctx.settings.common.seed, "own samples"))
+    ws = source.mapping(z, truncation(ctx.settings.generate, source.arch.num_ws))
+    return torch.cat([fused.synthesis(part, "const").clamp(-1, 1) for part in ws.split(32)])
 
 
 def jobs(ctx: StageContext) -> list[dict[str, Any]]:
@@ -145,7 +158,9 @@ def main(ctx: StageContext) -> None:
     source, _, _ = load_stylegan(ctx.root / "models/source/source.safetensors")
     space = LatentSpace.of(source)
     if not (ctx.work / "filter.npz").is_file():
-        fit_filter(ctx.root, ctx.style, source.arch.resolution, settings.filter_loss).save(ctx.work / "filter.npz")
+        own = own_samples(ctx, source)
+        judge = fit_filter(ctx.root, ctx.style, source.arch.resolution, settings.filter_loss, own)
+        judge.save(ctx.work / "filter.npz")
     with atomic_path(ctx.work / "directions.npz") as temporary, temporary.open("wb") as file:
         np.savez(file, offsets=build(source, space, settings.directions).numpy())
     results = map_shards(make_shard, jobs(ctx), workers(ctx), ctx.work / "done", label="generate")

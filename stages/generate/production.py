@@ -9,6 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -33,6 +34,7 @@ from stages.generate.yield_filter import YieldFilter
 
 Row = dict[str, Any]
 LANDMARKS = Path("models/shipped/landmarks.safetensors")
+LANDMARK_TOLERANCE = 0.14  # of the side: how far from its usual place an aligned face's landmark may be
 
 
 @dataclass(frozen=True)
@@ -225,20 +227,22 @@ def _judge(
         reason = "curation" if row["id"] in drops else reasons[k]
         pictures = {} if reason else {"photo": photos[k], "styled": styled[k]}
         if not reason:
-            pictures["mask"] = np.maximum(
-                face_mask(photos[k], on_photo[k] * side), face_mask(styled[k], landmarks[k] * side)
-            )
+            try:
+                pictures["mask"] = np.maximum(
+                    face_mask(photos[k], on_photo[k] * side), face_mask(styled[k], landmarks[k] * side)
+                )
+            except cv2.error:  # GrabCut refuses pictures without both head and background
+                reason = "no_head"
         yield full, reason, pictures
 
 
 def face_mask(image: NDArray[np.uint8], points: NDArray[np.float32]) -> NDArray[np.uint8]:
     """Head mask uint8 [R, R] of an aligned face uint8 [R, R, 3] with eye_l, eye_r, mouth [3, 2] in pixels.
 
-    Where the points make no face, they are taken to be where alignment puts them.
+    A point far from where alignment puts it is not believed, and all are taken to be in their usual places.
     """
-    side = image.shape[0]
-    across, down = points[1] - points[0], points[2] - (points[0] + points[1]) / 2
-    if not (0.15 * side < across[0] < 0.45 * side and 0.12 * side < down[1] < 0.5 * side):
-        points = np.array(USUAL, np.float32) * side
+    usual = np.array(USUAL, np.float32) * image.shape[0]
+    if np.abs(points - usual).max() > LANDMARK_TOLERANCE * image.shape[0]:
+        points = usual
     places = [(float(x), float(y)) for x, y in points]
     return head_mask(image, *places)
