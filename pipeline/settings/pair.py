@@ -31,8 +31,12 @@ class TranslateSettings(Section):
         description="Region variant: a loss on every change outside the head, cycle weighted there, discriminators "
         "look at the head only.",
     )
-    skip: bool = Field(True, description="Full-resolution skip from the first to the last layer; keeps fine detail.")
-    learning_rate: float = Field(4e-4, gt=0, le=0.1, description="Adam's rate; falls linearly over the second half.")
+    skip: bool = Field(
+        True,
+        description="Full-resolution skip from the first to the last layer and the photo's coarse colours added to the "
+        "result; keeps fine detail and the person's tone.",
+    )
+    learning_rate: float = Field(8e-4, gt=0, le=0.1, description="Adam's rate; falls linearly over the second half.")
     critic_rate: float = Field(
         3.0, gt=0, le=100, description="Rate of the discriminators relative to the translator's."
     )

@@ -49,7 +49,6 @@ class Feed:
                     f"{dataset.folder}: {len(dataset)} {name} to train on, at least {MIN_PICTURES} are needed"
                 )
         self._weights = {"photos": _weights(self.photos), "style": _weights(self.style)}
-        self._edges = np.stack([smooth_edges(self.style.get(i, "image")) for i in range(len(self.style))])
 
     def batch(self, nimg: int) -> Batch:
         """The pictures of the step after ``nimg`` photos (of this process's share of the batch)."""
@@ -77,12 +76,14 @@ class Feed:
             flips = torch.rand(n_pairs) < 0.5
             pair_photo, pair_styled, pair_mask = flip_some(flips, pair_photo, pair_styled, pair_mask)
         n_edges = max(1, n_style // 2) if s.edge_weight > 0 and not warm else 0
-        picked = drawn["index"][:n_edges]
-        edges = _image(torch.from_numpy(self._edges[picked.numpy()]).permute(0, 3, 1, 2))
+        pixels = drawn["image"][:n_edges].permute(0, 2, 3, 1).numpy()
+        smooth = [smooth_edges(np.ascontiguousarray(picture)) for picture in pixels]
+        edges = _image(torch.from_numpy(np.stack(smooth)).permute(0, 3, 1, 2)) if smooth else torch.empty(0)
         edges_mask = _mask(drawn["mask"])[:n_edges]
         photo, photo_mask = _flip(_image(photos["image"]), _mask(photos["mask"]))
         styles, style_masks = _flip(torch.cat(style), torch.cat(style_mask))
-        edges, edges_mask = _flip(edges, edges_mask)
+        if n_edges:
+            edges, edges_mask = _flip(edges, edges_mask)
         parts = (
             photo, photo_mask, styles, style_masks, edges, edges_mask, pair_photo, pair_styled, pair_mask,
         )  # fmt: skip

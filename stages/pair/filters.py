@@ -116,7 +116,7 @@ def _pixels(images: Tensor) -> np.ndarray:
 
 
 def _specks(image: np.ndarray) -> np.ndarray:
-    return np.asarray(cv2.absdiff(image, cv2.medianBlur(image, 5)) > 60).any(axis=2)
+    return cv2.absdiff(image, cv2.medianBlur(image, 5)).max(axis=2) > 60
 
 
 def judge(scores: pd.DataFrame, settings: PairSettings) -> tuple[pd.DataFrame, list[str]]:

@@ -79,6 +79,9 @@ def main(ctx: StageContext) -> None:
         "origin": settings.origin,
         "means": {name: _mean(kept[name]) for name in ("mask_iou", "identity", "landmark_shift", "seam", "artefact")},
         "faces_found": _mean((table["face_score"] > 0).where(table["face_score"].notna())),
+        "landmarks_within_4_percent": _mean(
+            (table["landmark_shift"] <= 0.04).where(table["face_score"].notna() & table["landmark_shift"].notna())
+        ),
     }
     write_json(ctx.report / "summary.json", summary)
     log(f"pair: {len(kept)} of {len(table)} pairs kept; rejected: {summary['rejected'] or 'none'}")

@@ -71,3 +71,13 @@ def test_file_round_trip_and_refusals(tmp_path: Path) -> None:
     save_model(path, "translator", net.state_dict(), {"depth": 8}, {})
     with pytest.raises(ModelFileError, match="does not describe a translator"):
         load_translator(path)
+
+
+def test_the_persons_tone_comes_past_the_instance_norms() -> None:
+    """Two photos that differ in brightness alone are one and the same to a network of instance norms."""
+    photo = torch.rand(1, 3, 32, 32) * 0.4
+    tones = {}
+    for skip in (True, False):
+        net = _net(skip=skip, mask=False)
+        tones[skip] = (net(photo).content.mean() - net(photo - 0.5).content.mean()).item()
+    assert abs(tones[False]) < 0.05 and tones[True] > 0.2
