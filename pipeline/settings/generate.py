@@ -175,7 +175,7 @@ class FuseSettings(Section):
         ),
     )
     mid: float = Field(
-        1.5,
+        0.5,
         ge=-2,
         le=10,
         description=(
