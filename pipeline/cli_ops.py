@@ -29,7 +29,7 @@ def up(
 
 
 def down() -> None:
-    """Stop what `ops up` started here, running flows first (they go on from their checkpoints next time)."""
+    """Stop what `ops up` started here; running flows go on from their checkpoints next time."""
     from pipeline import opsctl
 
     for line in opsctl.down(find_project()):

@@ -78,7 +78,7 @@ def remove_style(name: Style, yes: Yes = False) -> None:
     paths = styles.leftovers(project, name)
     print("\n".join(f"  {path}" for path in paths))
     if yes or typer.confirm(f"Remove style '{name}' and these?"):
-        print(f"removed, {human_size(styles.delete(project, name))}; data/curation/{name}.csv is kept")
+        print(f"removed, {human_size(styles.delete(project, name))}; decisions in data/curation/ are kept")
 
 
 def release(

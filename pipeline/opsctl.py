@@ -70,22 +70,27 @@ def up(project: Project, ops: OpsSettings, workers: int) -> Iterator[str]:
 
 
 def down(project: Project) -> Iterator[str]:
-    """Ends flow runs, workers and the server that belong to this checkout, in this order. Yields progress lines."""
+    """Ends workers, flow runs and the server that belong to this checkout, in this order. Yields progress lines.
+
+    Workers first, so that no run starts meanwhile; the server last, so that it hears how the runs ended.
+    """
     state = _state(project)
-    runs = list(_flow_processes(project))
-    for process in runs:
-        processes.kill_tree(process.pid)
-    if runs:
-        yield f"ended {len(runs)} flow run(s); the next run of each style goes on from its checkpoint"
-    parts = [("worker", worker) for worker in state.get("workers", [])] + [("server", state.get("server"))]
-    stopped = 0
-    for name, record in parts:
-        if _alive(record):
-            processes.kill_tree(int(record["pid"]))
-            stopped += 1
-            yield f"stopped {name} {record['pid']}"
+    nothing = True
+    for worker in filter(_alive, state.get("workers", [])):
+        processes.kill_tree(int(worker["pid"]))
+        nothing = False
+        yield f"stopped worker {worker['pid']}, its runs with it; they go on from their checkpoints next time"
+    while orphans := list(_flow_processes(project)):  # of workers that were killed, or started a moment ago
+        for process in orphans:
+            processes.kill_tree(process.pid)
+        nothing = False
+        yield f"ended {len(orphans)} flow run(s) without a worker"
+    if _alive(state.get("server")):
+        processes.kill_tree(int(state["server"]["pid"]))
+        nothing = False
+        yield f"stopped server {state['server']['pid']}"
     (project.root / ".prefect" / "ops.json").unlink(missing_ok=True)
-    if not stopped and not runs:
+    if nothing:
         yield "nothing was running"
 
 

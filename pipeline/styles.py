@@ -206,7 +206,7 @@ def leftovers(project: Project, name: str) -> list[Path]:
 
 
 def delete(project: Project, name: str) -> int:
-    """Removes style ``name`` from params.yaml, dvc.lock and the disk. Releases, curation and DVC's cache keep theirs.
+    """Removes style ``name`` from params.yaml, dvc.lock and the disk. Releases, people's curation, DVC's cache stay.
 
     Returns:
         Bytes removed from the working folders.
@@ -225,6 +225,9 @@ def delete(project: Project, name: str) -> int:
         inputs.drop_lock_entries(project, {stage.target(name) for stage in project.stages if stage.per_style})
         for path in paths:
             remove(project.root / path)
+        curation = project.root / "data" / "curation" / f"{name}.csv"
+        if curation.is_file() and curation.read_text(encoding="utf-8") == CURATION_HEADER:
+            curation.unlink()
     return freed
 
 

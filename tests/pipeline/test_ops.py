@@ -1,7 +1,6 @@
 """The real server, worker and schedule on loopback: runs complete, queue for the slot, survive kills, end cleanly."""
 
 import os
-import re
 import shutil
 import signal
 import socket
@@ -14,7 +13,7 @@ import psutil
 import pytest
 
 from pipeline import dvc, inputs, opsctl, params
-from pipeline.files import read_json
+from pipeline.files import read_json, write_text
 from pipeline.processes import environment, lives
 from pipeline.project import Project
 from tests.pipeline.conftest import REPO, make_factory
@@ -22,7 +21,10 @@ from tests.pipeline.test_processes import wait_gone
 
 pytestmark = pytest.mark.slow
 
-STEPS = {"FAKE_STEPS": "12", "FAKE_STEP_S": "0.3"}
+TRIALS = range(5)
+GOOD = ("one", "two", "three")
+
+STEPS = {"FAKE_STEPS": "12"}
 
 
 class Ops:
@@ -37,15 +39,20 @@ class Ops:
         assert result.returncode == 0, result.stdout + result.stderr
         return result.stdout
 
-    def prefect(self, *args: str) -> str:
-        env = environment() | {"PREFECT_HOME": str(self.project.root / ".prefect"), "PREFECT_API_URL": self.url}
-        result = subprocess.run(["prefect", *args], env=env, capture_output=True, text=True)
-        assert result.returncode == 0, result.stdout + result.stderr
-        return result.stdout
-
     def start(self, style: str, upto: str = "evaluate") -> str:
-        out = self.prefect("deployment", "run", "produce/produce", "-p", f"style={style}", "-p", f"upto={upto}")
-        return re.search(r"UUID: ([0-9a-f-]{36})", out).group(1)  # type: ignore[union-attr]
+        import httpx
+
+        deployment = httpx.get(f"{self.url}/deployments/name/produce/produce", timeout=30).json()["id"]
+        body = {"parameters": {"style": style, "upto": upto}, "state": {"type": "SCHEDULED"}}
+        return str(self.post(f"/deployments/{deployment}/create_flow_run", body)["id"])
+
+    def cancel(self, run: str) -> None:
+        """What the UI's button does."""
+        self.post(f"/flow_runs/{run}/set_state", {"state": {"type": "CANCELLING", "name": "Cancelling"}})
+
+    def pace(self, seconds: float) -> None:
+        """Seconds per step of transfer, also of one that runs."""
+        write_text(self.project.root / "pace", str(seconds))
 
     def post(self, path: str, body: dict[str, Any] | None = None) -> Any:
         import httpx
@@ -97,10 +104,12 @@ def free_port() -> int:
 @pytest.fixture(scope="module")
 def ops(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ops]:
     """Server and worker over a factory with four styles, the last of them broken."""
-    project = make_factory(tmp_path_factory.mktemp("ops") / "factory", ("one", "two", "three", "bad"))
+    project = make_factory(tmp_path_factory.mktemp("ops") / "factory", (*GOOD, "bad"))
     (project.root / "pictures/bad/broken.png").write_bytes(b"x")
-    text = (REPO / "prefect.yaml").read_text().replace("interval: 300", "interval: 15")
+    text = (REPO / "prefect.yaml").read_text().replace("interval: 300", "interval: 30")
     (project.root / "prefect.yaml").write_text(text)
+    targets = [f"evaluate@{style}" for style in GOOD]
+    subprocess.run(["dvc", "repro", "-q", *targets], cwd=project.root, env=environment() | STEPS, check=True)
     port = free_port()
 
     def change(tree: dict) -> None:
@@ -122,6 +131,7 @@ def ops(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ops]:
 
 def reset(project: Project, style: str) -> None:
     """Makes transfer of ``style`` due again, with nothing to restore it from."""
+    write_text(project.root / "pace", "2")
     inputs.forget(project, f"transfer@{style}", 0)
     shutil.rmtree(project.root / "work" / style / "transfer", ignore_errors=True)
 
@@ -131,8 +141,11 @@ def result(ops: Ops, style: str) -> bytes:
 
 
 def test_three_styles_queue_for_one_slot_and_a_broken_one_fails_alone(ops):
+    for style in GOOD:
+        reset(ops.project, style)
+    ops.pace(0.3)
     began = time.monotonic()
-    runs = {style: ops.start(style) for style in ("one", "two", "bad", "three")}
+    runs = {style: ops.start(style) for style in (*GOOD, "bad")}
     overlap = 0
     while any(ops.state(run) not in ("COMPLETED", "FAILED", "CRASHED") for run in runs.values()):
         busy = [
@@ -145,12 +158,8 @@ def test_three_styles_queue_for_one_slot_and_a_broken_one_fails_alone(ops):
         assert time.monotonic() - began < 300
         time.sleep(0.2)
     assert overlap == 1
-    assert {style: ops.state(run) for style, run in runs.items()} == {
-        "one": "COMPLETED",
-        "two": "COMPLETED",
-        "three": "COMPLETED",
-        "bad": "FAILED",
-    }
+    states = {style: ops.state(run) for style, run in runs.items()}
+    assert states == {style: "COMPLETED" for style in GOOD} | {"bad": "FAILED"}
     verdicts = ops.post("/artifacts/latest/filter")
     texts = {artifact["key"]: artifact["data"] for artifact in verdicts}
     assert "0 of 1 pictures usable" in texts["verdict-bad"]
@@ -167,21 +176,22 @@ def test_schedule_fires_by_itself_and_intake_starts_production(ops, tmp_path):
     assert done
 
 
-@pytest.mark.parametrize("trial", range(5))
+@pytest.mark.parametrize("trial", TRIALS)
 def test_cancel_kills_the_stage_and_the_next_run_finishes(ops, trial):
     wanted = result(ops, "one")
     reset(ops.project, "one")
     run = ops.start("one", "transfer")
     stage = ops.stage_pid("one", 2 + trial)
-    ops.prefect("flow-run", "cancel", run)
-    assert wait_gone([stage], 60), "cancelled, but the stage went on"
+    ops.cancel(run)
+    assert wait_gone([stage], 20), "cancelled, but the stage went on"
+    ops.pace(0)
     ops.until(lambda: ops.state(run) == "CANCELLED")
     again = ops.start("one", "transfer")
     ops.until(lambda: ops.state(again) == "COMPLETED")
     assert result(ops, "one") == wanted
 
 
-@pytest.mark.parametrize("trial", range(5))
+@pytest.mark.parametrize("trial", TRIALS)
 def test_flow_run_killed_is_crashed_and_resumes(ops, trial):
     wanted = result(ops, "two")
     reset(ops.project, "two")
@@ -189,14 +199,15 @@ def test_flow_run_killed_is_crashed_and_resumes(ops, trial):
     stage = ops.stage_pid("two", 2 + trial)
     for process in opsctl._flow_processes(ops.project):
         process.kill()
-    assert wait_gone([stage], 30), "the stage outlived its flow"
+    assert wait_gone([stage], 10), "the stage outlived its flow"
+    ops.pace(0)
     ops.until(lambda: ops.state(run) == "CRASHED")
     again = ops.start("two", "transfer")
     ops.until(lambda: ops.state(again) == "COMPLETED", 180)
     assert result(ops, "two") == wanted
 
 
-@pytest.mark.parametrize("trial", range(5))
+@pytest.mark.parametrize("trial", TRIALS)
 def test_worker_killed(ops, trial):
     """The run goes on without its worker or ends; either way the next one is clean and the result the same."""
     wanted = result(ops, "three")
@@ -207,13 +218,14 @@ def test_worker_killed(ops, trial):
     assert wait_gone([ops.pids()[1]])
     assert "NOT RUNNING" in ops.cli("ops", "status")
     ops.cli("ops", "up")
+    ops.pace(0)
     again = ops.start("three", "transfer")
     ops.until(lambda: ops.state(again) == "COMPLETED", 180)
     assert result(ops, "three") == wanted
     assert "transfer@three" not in dvc.changed(ops.project)
 
 
-@pytest.mark.parametrize("trial", range(5))
+@pytest.mark.parametrize("trial", TRIALS)
 def test_server_killed(ops, trial):
     wanted = result(ops, "one")
     reset(ops.project, "one")
@@ -222,6 +234,7 @@ def test_server_killed(ops, trial):
     os.kill(ops.pids()[0], signal.SIGKILL)
     assert wait_gone([ops.pids()[0]])
     ops.cli("ops", "up")
+    ops.pace(0)
     again = ops.start("one", "transfer")
     ops.until(lambda: ops.state(again) == "COMPLETED", 240)
     assert result(ops, "one") == wanted

@@ -62,7 +62,8 @@ def test_remove_takes_everything_of_the_style_and_nothing_else(built, tmp_path):
     styles.delete(built, "two")
     assert list(load_settings(built.params).styles) == ["one"]
     assert not any(
-        (built.root / path).exists() for path in ("work/two", "data/raw/styles/two", "data/raw/styles/two.dvc")
+        (built.root / path).exists()
+        for path in ("work/two", "data/raw/styles/two", "data/raw/styles/two.dvc", "data/curation/two.csv")
     )
     assert (built.root / "models/one/mobile.mnn").is_file()
     text = (built.root / "dvc.lock").read_text()
