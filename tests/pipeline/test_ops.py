@@ -159,7 +159,7 @@ def test_three_styles_queue_for_one_slot_and_a_broken_one_fails_alone(ops):
         time.sleep(0.2)
     assert overlap == 1
     states = {style: ops.state(run) for style, run in runs.items()}
-    assert states == {style: "COMPLETED" for style in GOOD} | {"bad": "FAILED"}
+    assert states == dict.fromkeys(GOOD, "COMPLETED") | {"bad": "FAILED"}
     verdicts = ops.post("/artifacts/latest/filter")
     texts = {artifact["key"]: artifact["data"] for artifact in verdicts}
     assert "0 of 1 pictures usable" in texts["verdict-bad"]
