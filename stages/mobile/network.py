@@ -91,7 +91,7 @@ class Stylized:
     """What training looks at.
 
     Attributes:
-        styled: image ⊕ content blended by the mask, float [N, 3, H, W]; in [-1, 1] in eval mode.
+        styled: image and content blended by the mask, float [N, 3, H, W]; in [-1, 1] in eval mode.
         mask: [N, 1, H, W] in [0, 1], exactly 0 on what passes untouched.
         logits: [N, 1, H, W], the mask before the hard sigmoid.
         content: [N, 3, H, W], the drawn face before blending.
@@ -151,8 +151,8 @@ class MobileNet(nn.Module):
         out = self.head(self.features(image)).float()
         content, logits = out[:, :3], out[:, 3:]
         mask = (logits * (1 / MASK_SLOPE) + 0.5).clamp(0, 1)
-        styled = image + mask * (content - image)
-        return Stylized(styled if self.training else styled.clamp(-1, 1), mask, logits, content)
+        content = content if self.training else content.clamp(-1, 1)
+        return Stylized(image + mask * (content - image), mask, logits, content)
 
     def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         parts = self.stylize(image)
@@ -164,21 +164,24 @@ def _blocks(channels: int, count: int) -> nn.Sequential:
 
 
 class Deployed(nn.Module):
-    """The network as exported: batch norm folded, the mask's scale folded into the head, few elementwise steps."""
+    """The network as exported: batch norm folded, the mask's scale folded into the head, few elementwise steps.
+
+    One clip to [-1, 1] serves content and mask: at full resolution every pass over the picture costs 0.1 to 0.4 ms.
+    """
 
     def __init__(self, net: MobileNet) -> None:
         super().__init__()
         self.net = fold_batch_norm(net)
         head = self.net.head
         with torch.no_grad():
-            head.weight[:, 3] /= MASK_SLOPE
+            head.weight[:, 3] *= 2 / MASK_SLOPE
             assert head.bias is not None
-            head.bias[3] = head.bias[3] / MASK_SLOPE + 0.5
+            head.bias[3] *= 2 / MASK_SLOPE
 
     def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        out = self.net.head(self.net.features(image))
-        mask = out[:, 3:].clamp(0, 1)
-        return (image + mask * (out[:, :3] - image)).clamp(-1, 1), mask
+        out = self.net.head(self.net.features(image)).clamp(-1, 1)
+        mask = out[:, 3:] * 0.5 + 0.5
+        return image + mask * (out[:, :3] - image), mask
 
 
 def fold_batch_norm(net: nn.Module) -> Any:
