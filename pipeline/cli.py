@@ -33,6 +33,7 @@ def run(
 ) -> None:
     """Build styles: every stage that is not up to date, up to the report. The Prefect flow, without a server."""
     from pipeline.local import run_local
+    from pipeline.reporting import verdict_line
 
     project = find_project()
     chosen = _known_styles(styles)
@@ -40,12 +41,12 @@ def run(
     failures = run_local(project, chosen, upto=upto, force=force, wait=wait, verbose=verbose)
     for style, error in failures.items():
         print(f"{style or 'shared stages'}: {error}", file=sys.stderr)
-    if failures:
-        raise typer.Exit(max(getattr(error, "exit_code", 1) for error in failures.values()))
     for style in chosen:
         report = project.root / "reports" / style / "report.html"
-        if report.is_file():
-            print(f"{style}: {report}")
+        if style not in failures and report.is_file():
+            print(f"{style}: verdict {verdict_line(project, style)}, report {report.relative_to(project.root)}")
+    if failures:
+        raise typer.Exit(max(getattr(error, "exit_code", 1) for error in failures.values()))
 
 
 @app.command()
