@@ -34,11 +34,11 @@ _SKIN: list[Colour] = [  # from very light to very dark, natural and a little wa
 ]  # fmt: skip
 _HAIR_COLOURS: list[tuple[Colour, float, float]] = [  # colour, weight with light skin, weight with dark skin
     ((42, 34, 36), 14, 70), ((70, 46, 36), 22, 24), ((112, 70, 44), 22, 6), ((150, 96, 54), 12, 2),
-    ((206, 152, 84), 13, 0.5), ((236, 200, 132), 10, 0.3), ((182, 82, 38), 9, 1), ((124, 44, 36), 5, 2),
+    ((206, 152, 84), 13, 0.5), ((236, 200, 132), 10, 0.3), ((176, 84, 44), 6, 1), ((118, 48, 40), 3, 2),
 ]  # fmt: skip
 _EYES: list[tuple[Colour, float, float]] = [
-    ((104, 62, 34), 30, 80), ((140, 92, 44), 14, 18), ((86, 128, 70), 16, 1), ((66, 130, 186), 26, 0.5),
-    ((98, 122, 140), 12, 0.5),
+    ((92, 54, 32), 52, 84), ((122, 78, 42), 22, 15), ((86, 116, 72), 7, 0.5), ((74, 122, 170), 14, 0.3),
+    ((92, 112, 130), 8, 0.3),
 ]  # fmt: skip
 _CLOTHES_HUES = (210, 225, 245, 0, 350, 30, 45, 160, 175, 190, 120, 280, 320)
 
@@ -98,7 +98,7 @@ def sample_design(seed: int, number: int) -> Design:
     rng = np.random.default_rng([seed, number, 0xA7A7])
     even = _even(number, 6, seed)
     soft = bool((number + seed) % 2)
-    dark = float(even[0]) ** 1.5  # lighter tones are commoner, as in the source's photos
+    dark = float(even[0]) ** 1.9  # lighter tones are commoner, as in the source's photos
     skin = _ramp(_SKIN, dark)
     skin = times(skin, (1.0, rng.uniform(0.97, 1.03), rng.uniform(0.94, 1.05)))
     hair = _weighted(list(_HAIR), [w[0 if soft else 1] for w in _HAIR.values()], float(even[1]))
@@ -161,7 +161,7 @@ def sample_design(seed: int, number: int) -> Design:
         smile=smile,
         opened=opened,
         mouth_width=float(rng.uniform(0.92, 1.08)),
-        brow_raise=float(np.clip(rng.normal(0.15 + 0.3 * opened, 0.4), -0.8, 1.0)),
+        brow_raise=float(np.clip(rng.normal(0.15 + 0.3 * opened, 0.32), -0.8, 1.0)),
         brow_angle=float(np.clip(rng.normal(-0.3 - 0.4 * min(smile, 0.0), 0.32), -0.9, 0.6)),
         squint=float(np.clip(0.28 * max(smile, 0.0) * (0.5 + opened) + rng.normal(0, 0.06), 0.0, 0.4)),
         gaze=(float(np.clip(rng.normal(0, 0.9), -1.8, 1.8)), float(np.clip(rng.normal(0, 0.5), -1, 1))),

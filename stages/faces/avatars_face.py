@@ -93,10 +93,10 @@ def draw_age(sheet: Sheet, pen: Pen, design: Design) -> None:
     fold = max(0.0, design.age - 0.35) * 1.2 + 0.25 * max(0.0, design.smile) * (0.4 + design.age)
     for side in (-1, 1):
         nose = pen.many([(17 * side, 164), (25 * side, 173), (33 * side, 187)])
-        sheet.line(curve(nose, closed=False), tones.deep, 2.4, min(0.55, 0.6 * fold))
+        sheet.line(curve(nose, closed=False), tones.deep, 2.4, min(0.4, 0.42 * fold))
         if design.age > 0.5:
             bag = [(EYE_X * side + dx, 149 - 0.03 * dx * dx) for dx in (-14, -8, 0, 8, 14)]
-            sheet.line(curve(pen.many(bag), closed=False), tones.deep, 1.8, 0.75 * (design.age - 0.35))
+            sheet.line(curve(pen.many(bag), closed=False), tones.deep, 1.8, 0.5 * (design.age - 0.35))
     if design.age > 0.62 and design.hair not in ("bangs", "hijab", "cap", "beanie", "turban"):
         for y in (66.0, 75.0):
             sheet.line(
@@ -141,15 +141,15 @@ def draw_eyes(sheet: Sheet, pen: Pen, design: Design) -> None:
         sheet.fill(curve(pen.many(ring(gx, gy, 6.4 * k, 6.8 * k, 8))), (16, 10, 14), clip=clip)
         top, mid = pen.at(side * EYE_X, EYE_Y - 19.5 * k), pen.at(side * EYE_X, EYE_Y - 3 * k)
         sheet.fill(shape, sheet.linear(top, mid, [(0, INK, 0.55), (0.5, INK, 0.22), (1, INK, 0)]))
-        glint = (gx + 4.6 * design.light * k, gy - 4.8 * k)
-        sheet.fill(curve(pen.many(ring(*glint, 3.7 * k, 4.0 * k, 8))), (255, 255, 255), clip=clip)
+        glint = (gx + 2.4 * design.light * k, gy - 5.2 * k)
+        sheet.fill(curve(pen.many(ring(*glint, 4.0 * k, 4.0 * k, 8))), (255, 255, 255), clip=clip)
         sheet.fill(
-            curve(pen.many(ring(gx - 4.2 * design.light * k, gy + 5.0 * k, 2.0, 2.0, 6))), (255, 255, 255), 0.75, clip
+            curve(pen.many(ring(gx - 3.0 * design.light * k, gy + 6.0 * k, 2.0, 2.0, 6))), (255, 255, 255), 0.75, clip
         )
         sheet.line(curve([flat[4], flat[5], flat[6], flat[7], flat[0]], closed=False), tones.deep, 1.5, 0.75)
         sheet.fill(curve(pen.many(_lash(almond, side, design))), lash)
         crease = [(x + 0.06 * (x - side * EYE_X), y - (5.5 if i else 2.0)) for i, (x, y) in enumerate(almond[:4])]
-        sheet.line(curve(pen.many(crease), closed=False), tones.deep, 1.7, 0.6)
+        sheet.line(curve(pen.many(crease), closed=False), tones.deep, 1.7, 0.42)
 
 
 def _lash(almond: list[tuple[float, float]], side: int, design: Design) -> list[tuple[float, float]]:
