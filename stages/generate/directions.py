@@ -30,7 +30,7 @@ def sefa(generator: Generator, space: LatentSpace, component: int, layers: list[
     """
     _check(component, generator.arch.w_dim, "sefa")
     rows = [
-        layer.affine.weight.detach().cpu()  # type: ignore[union-attr]
+        layer.affine.weight.detach().cpu()  # type: ignore[union-attr, operator]
         for _, layer, i in generator.synthesis.layers()
         if not layers or i in layers
     ]

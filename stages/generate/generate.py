@@ -201,7 +201,7 @@ def publish(
     write_index(out / "index.csv", index)
     write_index(out / "rejected.csv", pd.DataFrame(rejected or None, columns=None if rejected else ["id", "reason"]))
     with atomic_path(out / "latents.npz") as temporary, temporary.open("wb") as file:
-        np.savez(file, **latents)
+        np.savez(file, allow_pickle=False, **latents)  # type: ignore[arg-type]
     publish_dir(out, ctx.root / f"data/styled/{ctx.style}")
     sheet = preview(ctx.root / f"data/styled/{ctx.style}", ctx.root / "work/cache")
     write_png(ctx.root / f"data/styled/{ctx.style}/preview.png", sheet)

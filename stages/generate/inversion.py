@@ -16,6 +16,7 @@ from stages.common.device import Device
 from stages.common.seeding import generator as seeded
 from stages.generate.encoder import Encoder
 from stages.generate.latents import LatentSpace
+from stages.generate.layers import StyledConv
 from stages.generate.networks import Discriminator, Generator
 from stages.generate.perceptual import face_distance, normalised_features, region_weights
 
@@ -141,8 +142,8 @@ def _noise_maps(generator: Generator, n: int, seed: int) -> dict[str, Tensor]:
     maps = {}
     random = seeded(seed, "inversion noise")
     for name, layer, _ in generator.synthesis.layers():
-        if hasattr(layer, "noise_const"):
-            side = layer.noise_const.shape[-1]
+        if isinstance(layer, StyledConv):
+            side = layer.resolution
             start = torch.randn(1, 1, side, side, generator=random).expand(n, -1, -1, -1)
             maps[name] = start.to(generator.mapping.w_avg).clone().requires_grad_(True)
     return maps

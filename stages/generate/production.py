@@ -93,7 +93,8 @@ def make_shard(job: Mapping[str, Any]) -> dict[str, Any]:
     name = f"{job['number']:06d}"
     write_shard(work / "shards" / f"{name}.tar", ((row["id"], pictures) for row, pictures, _ in accepted))
     with atomic_path(work / "latents" / f"{name}.npz") as temporary, temporary.open("wb") as file:
-        np.savez(file, **{row["id"]: ws.half().numpy() for row, _, ws in accepted})
+        latents = {row["id"]: ws.half().numpy() for row, _, ws in accepted}
+        np.savez(file, allow_pickle=False, **latents)  # type: ignore[arg-type]
     return {"rows": [row for row, _, _ in accepted], "rejected": rejected}
 
 
@@ -244,5 +245,5 @@ def face_mask(image: NDArray[np.uint8], points: NDArray[np.float32]) -> NDArray[
     usual = np.array(USUAL, np.float32) * image.shape[0]
     if np.abs(points - usual).max() > LANDMARK_TOLERANCE * image.shape[0]:
         points = usual
-    places = [(float(x), float(y)) for x, y in points]
-    return head_mask(image, *places)
+    eye_l, eye_r, mouth = ((float(x), float(y)) for x, y in points)
+    return head_mask(image, eye_l, eye_r, mouth)
