@@ -10,7 +10,7 @@ from pipeline.settings.base import Section
 class TranslateSettings(Section):
     """The unpaired translator photo → style (U-GAT-IT with mask branch and region losses)."""
 
-    kimg: float = Field(6.0, gt=0, le=1e5, description="Length of the training, thousands of photos seen.")
+    kimg: float = Field(5.0, gt=0, le=1e5, description="Length of the training, thousands of photos seen.")
     batch: int = Field(
         8,
         ge=2,
@@ -36,9 +36,13 @@ class TranslateSettings(Section):
         description="Full-resolution skip from the first to the last layer and the photo's coarse colours added to the "
         "result; keeps fine detail and the person's tone.",
     )
-    learning_rate: float = Field(8e-4, gt=0, le=0.1, description="Adam's rate; falls linearly over the second half.")
+    learning_rate: float = Field(4e-4, gt=0, le=0.1, description="Adam's rate; falls linearly over the second half.")
+    warm_rate: float = Field(2.0, gt=0, le=100, description="Rate during the supervised start, relative to the rate.")
     critic_rate: float = Field(
-        3.0, gt=0, le=100, description="Rate of the discriminators relative to the translator's."
+        1.0,
+        gt=0,
+        le=100,
+        description="Rate of the discriminators relative to the translator's; 2.4e-3 in all blew up at 64 px.",
     )
     ema_kimg: float = Field(0.5, gt=0, le=1000, description="Half-life of the averaged weights that are kept, kimg.")
     warm_kimg: float = Field(
@@ -56,7 +60,7 @@ class TranslateSettings(Section):
     gan: float = Field(1.0, ge=0, le=1000, description="Weight of the adversarial losses; higher: more of the style.")
     cycle: float = Field(10.0, ge=0, le=1000, description="Weight of photo → style → photo; higher: more likeness.")
     identity: float = Field(10.0, ge=0, le=1000, description="Weight of leaving pictures of the own domain unchanged.")
-    cam: float = Field(10.0, ge=0, le=1e4, description="Weight of the attention's domain classification (paper: 1000).")
+    cam: float = Field(1.0, ge=0, le=1e4, description="Weight of the attention's domain classification (paper: 1000).")
     identity_every: int = Field(4, ge=1, le=100, description="Steps between identity, attention and likeness losses.")
     mask_weight: float = Field(10.0, ge=0, le=1000, description="Weight of the mask against the head mask.")
     mask_tv: float = Field(0.5, ge=0, le=100, description="Weight of the mask's total variation; higher: smoother.")

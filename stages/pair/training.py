@@ -89,11 +89,13 @@ class Trainer:
         """One update of all networks after ``nimg`` photos; returns the losses by name, unweighted."""
         s = self.settings
         total = s.kimg * 1000
+        warm = bool(len(batch.pair_photo)) and nimg < s.warm_kimg * 1000
+        scale = s.warm_rate if warm else min(1.0, 2 * (1 - nimg / total) + 0.02)
         for optimiser in (self.g_optimiser, self.d_optimiser):
             for group in optimiser.param_groups:
-                group["lr"] = group["base_lr"] * min(1.0, 2 * (1 - nimg / total) + 0.02)
+                group["lr"] = group["base_lr"] * scale
         with self.device.autocast():
-            if len(batch.pair_photo) and nimg < s.warm_kimg * 1000:
+            if warm:
                 parts = self._supervised(batch)
             else:
                 parts = self._unpaired(batch, nimg)
@@ -138,7 +140,7 @@ class Trainer:
         # the discriminators are only looked through here: no gradient of theirs is needed
         for critic in (self.style_critic, self.photo_critic):
             critic.requires_grad_(False).eval()
-        total = self._adversarial(parts, there, photo_seen, back, style_seen)
+        total = self._adversarial_share(nimg) * self._adversarial(parts, there, photo_seen, back, style_seen)
         total = total + self._cycle(parts, there, photo, photo_region, back, style, style_region)
         total = total + self._keep_background(parts, there, there_details, photo, photo_mask)
         total = total + self._keep_background({}, back, back_details, style, style_mask)
@@ -152,6 +154,15 @@ class Trainer:
         for critic in (self.style_critic, self.photo_critic):
             critic.requires_grad_(True).train()
         return parts
+
+    def _adversarial_share(self, nimg: int) -> float:
+        """From 0 to 1 over the first quarter of the unpaired phase.
+
+        Fresh discriminators know nothing yet: at full weight their first gradients undid the warm start (pair loss 0.25
+        to 1.2 within 0.2 kimg).
+        """
+        start, end = self.settings.warm_kimg * 1000, self.settings.kimg * 1000
+        return min(1.0, max(0.0, (nimg - start) / max(0.25 * (end - start), 1)))
 
     def _pairs_weight(self, nimg: int) -> float:
         """From ``pairs_start`` after the warm start to ``pairs_end`` at the end, geometrically where both are > 0."""

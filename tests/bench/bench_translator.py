@@ -149,8 +149,8 @@ def our_step(settings: TranslateSettings, resolution: int) -> Callable[[], None]
     half = settings.batch // 2
 
     def pictures(n: int, channels: int = 3) -> Tensor:
-        x = torch.rand(n, channels, resolution, resolution) * (2 if channels == 3 else 1) - (channels == 3)
-        return x.contiguous(memory_format=torch.channels_last)
+        x = torch.rand(n, channels, resolution, resolution)
+        return (x * 2 - 1 if channels == 3 else x).contiguous(memory_format=torch.channels_last)
 
     counts = [half, half, half // 2, half]  # photos, style, edge-smoothed, pairs
     parts = [part for n in counts[:3] for part in (pictures(n), pictures(n, 1))]
