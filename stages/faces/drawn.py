@@ -35,6 +35,7 @@ MOST_TEMPLATES = 12
 SYMMETRIC = (
     0.25  # correlation of a face with its mirror image; Fluent heads, slightly turned: 0.3 to 0.75, Noto 0.5 to 0.98
 )
+OPAQUE = 0.8  # share of a patch that is inside the drawing: the top of a head against nothing recurs as well
 MOUTH = 0.95  # eyes to mouth in eye distances, where only a template found the face
 
 
@@ -152,7 +153,7 @@ def choose_face(picture: np.ndarray, faces: Sequence[Face], look: Look) -> tuple
     best = max(refined, key=lambda pair: pair[1], default=None)
     if best is not None and best[1] >= SURE:
         return best
-    searched = search(grey, look)
+    searched = search(grey, look, picture[..., 3] if picture.shape[2] == 4 else None)
     if searched is not None and searched[1] >= FOUND and (best is None or searched[1] > best[1]):
         return refine(grey, searched[0], look)
     # unlike the rest of the set (another expression, a mask): a detector that is sure may still be right
@@ -197,7 +198,7 @@ def _shifted(face: Face, shift: np.ndarray, zoom: float) -> Face:
     return replace(face, box=box, eye_l=move(face.eye_l), eye_r=move(face.eye_r), mouth=mouth, nose=nose)
 
 
-def search(grey: np.ndarray, look: Look) -> tuple[Face, float] | None:
+def search(grey: np.ndarray, look: Look, alpha: np.ndarray | None = None) -> tuple[Face, float] | None:
     """The place in an upright drawing that looks most like one of the set's faces, with its correlation."""
     short = min(grey.shape)
     best: tuple[Face, float] | None = None
@@ -209,6 +210,9 @@ def search(grey: np.ndarray, look: Look) -> tuple[Face, float] | None:
             continue
         small = small.astype(np.float32)
         flat = _spread(small) < look.contrast
+        if alpha is not None:
+            solid = cv2.resize(alpha, size, interpolation=cv2.INTER_AREA).astype(np.float32) / 255
+            flat |= _mean(solid) < OPAQUE
         for template in look.templates:
             scores = cv2.matchTemplate(small, template, cv2.TM_CCOEFF_NORMED)
             scores[flat] = -1  # correlation alone would take any faint gradient for a face
@@ -222,10 +226,14 @@ def search(grey: np.ndarray, look: Look) -> tuple[Face, float] | None:
 
 def _spread(grey: np.ndarray) -> np.ndarray:
     """Standard deviation under a patch at every place where one fits, float32 [H - h + 1, W - w + 1]."""
+    mean = _mean(grey)
+    return np.sqrt(np.maximum(_mean(grey * grey) - mean * mean, 0))
+
+
+def _mean(values: np.ndarray) -> np.ndarray:
+    """Mean under a patch at every place where one fits, float32 [H - h + 1, W - w + 1]."""
     ones = np.full((PATCH[1], PATCH[0]), 1 / (PATCH[0] * PATCH[1]), np.float32)
-    mean = cv2.matchTemplate(grey, ones, cv2.TM_CCORR)
-    square = cv2.matchTemplate(grey * grey, ones, cv2.TM_CCORR)
-    return np.sqrt(np.maximum(square - mean * mean, 0))
+    return cv2.matchTemplate(values, ones, cv2.TM_CCORR)
 
 
 def patch_at(grey: np.ndarray, face: Face, zoom: float = 1.0, margin: float = 0.0) -> np.ndarray:
@@ -281,7 +289,7 @@ def _candidates_shard(shard: dict[str, Any]) -> list[dict[str, Any]]:
             content = (folder / name).read_bytes()
         except OSError:
             continue  # ingest gives the reason
-        key = cache_key(content, ["candidates", options.detector, options.detector_hash])
+        key = cache_key(content, ["candidates in", options.detector, options.detector_hash])
         record = cache.record(key)
         if record is None:
             record = {}
@@ -296,6 +304,7 @@ def _candidates_shard(shard: dict[str, Any]) -> list[dict[str, Any]]:
                         "patch": base64.b64encode(patch_at(grey, face).astype(np.uint8).tobytes()).decode(),
                     }
                     for face, support in merge(find_drawn(picture, detector_of(options, root)))
+                    if picture.shape[2] == 3 or patch_at(picture[..., 3], face).mean() >= 255 * OPAQUE
                 ]
             except ImageError:
                 pass
