@@ -49,7 +49,7 @@ def test_frechet_of_2048_features_takes_seconds() -> None:
     start = time.perf_counter()
     value = d.frechet_from_statistics(np.zeros(2048), covariances[0], np.zeros(2048), covariances[1])
     assert np.isfinite(value)
-    assert time.perf_counter() - start < 15  # 3 s on two idle cores (bench); generous beside other work
+    assert time.perf_counter() - start < 30  # aim: 3 s on two idle cores; generous beside other work
 
 
 def test_frechet_refuses_bad_features() -> None:

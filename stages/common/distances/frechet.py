@@ -2,6 +2,7 @@
 FID)."""
 
 import numpy as np
+import torch
 
 from stages.common.distances.arrays import Features, Matrix, as_matrix, as_pair
 
@@ -19,9 +20,11 @@ def frechet_from_statistics(mean_a: Matrix, cov_a: Matrix, mean_b: Matrix, cov_b
     symmetric eigen-decompositions. That stays real for singular covariances (always the case when there are fewer
     pictures than features) and takes a fraction of the general matrix square root's time.
     """
-    values, vectors = np.linalg.eigh((cov_a + cov_a.T) / 2)
-    root = vectors * np.sqrt(np.clip(values, 0, None))  # root rootᵀ = cov_a; as good as the symmetric root here
-    overlap = np.sqrt(np.clip(np.linalg.eigvalsh(root.T @ cov_b @ root), 0, None)).sum()
+    # torch's LAPACK: on two busy cores numpy's OpenBLAS spent 85 s waiting for its own threads, this 7 to 12 s
+    first, second = (torch.from_numpy(np.ascontiguousarray(cov, dtype=np.float64)) for cov in (cov_a, cov_b))
+    values, vectors = torch.linalg.eigh((first + first.T) / 2)
+    root = vectors * values.clamp_min(0).sqrt()  # root rootᵀ = cov_a; as good as the symmetric root here
+    overlap = torch.linalg.eigvalsh(root.T @ second @ root).clamp_min(0).sqrt().sum()
     return _combine(mean_a - mean_b, float(np.trace(cov_a) + np.trace(cov_b)), float(overlap))
 
 
