@@ -47,7 +47,7 @@ def test_it_learns_the_drawing_and_keeps_the_background(data: TrainingData, tmp_
     after = measure(averaged(run), data.validation)
     assert result.nimg == 904 and (tmp_path / "stats.csv").is_file()
     assert after["pixel_error"] < 0.4 * before["pixel_error"]
-    assert after["mask_iou"] > 0.6 and after["background_psnr"] > 30
+    assert after["mask_iou"] > 0.6 and after["background_psnr"] > before["background_psnr"] + 5
 
 
 def test_interrupted_equals_uninterrupted(data: TrainingData, tmp_path: Path) -> None:
@@ -108,7 +108,7 @@ def test_stabilising_loss_lowers_flicker(data: TrainingData, tmp_path: Path) -> 
     photos = torch.nn.functional.interpolate(torch.rand(16, 3, 12, 12) * 2 - 1, (SIDE, SIDE), mode="bilinear")
     figures = []
     for weight in (0.0, 40.0):
-        run = trainer(data, kimg=0.4, adversarial=0.0, equivariance=weight)
+        run = trainer(data, kimg=0.24, adversarial=0.0, equivariance=weight)
         run.run(tmp_path / str(weight), checkpoint_nimg=10_000)
         figures.append(equivariance(averaged(run), photos))
     assert figures[1] < figures[0]
