@@ -96,12 +96,16 @@ def execute(
         die_with_parent(int(parent) if parent else None)
     root = Path.cwd()
     base = root / "work" / (style or "_") / stage
+    follows = int(os.environ.get("RANK", "0")) > 0  # torchrun's first process owns lock, notes and publishing
     began = time.time()
     error: FactoryError | None = None
     try:
         settings = load_settings(params)
         settings = settings.for_style(style) if style else settings
-        _locked(base, lambda: _run(stage, style, main, inputs, settings, root, base))
+        if follows:
+            _run(stage, style, main, inputs, settings, root, base, publish=False)
+        else:
+            _locked(base, lambda: _run(stage, style, main, inputs, settings, root, base))
     except FactoryError as caught:
         error = caught
     except OSError as caught:
@@ -116,9 +120,10 @@ def execute(
     name = f"{stage}@{style}" if style else stage
     if error:
         print(f"{name}: {error}", file=sys.stderr, flush=True)
-    else:
+    elif not follows:
         log(f"{name}: done in {duration(time.time() - began)}")
-    _write_last(base, code, error, began)
+    if not follows:
+        _write_last(base, code, error, began)
     return code
 
 
@@ -130,6 +135,7 @@ def _run(
     settings: Settings,
     root: Path,
     base: Path,
+    publish: bool = True,
 ) -> None:
     mine = getattr(settings, stage).model_dump(mode="json")
     key = settings_hash(
@@ -147,8 +153,9 @@ def _run(
     report.mkdir(parents=True, exist_ok=True)
     began = time.time()
     main(StageContext(stage, style, settings, root, work, report))
-    publish_numbers(root, stage, style, report, time.time() - began)
-    shutil.rmtree(work, ignore_errors=True)
+    if publish:
+        publish_numbers(root, stage, style, report, time.time() - began)
+        shutil.rmtree(work, ignore_errors=True)
 
 
 def _locked(base: Path, run: Callable[[], None]) -> None:

@@ -34,6 +34,7 @@ def make_factory(root: Path, styles: tuple[str, ...] = ("one",)) -> Project:
     shutil.copytree(REPO / ".dvc", root / ".dvc", ignore=shutil.ignore_patterns("tmp", "cache", "config.local"))
     tree = render({"styles": {style: {"pictures": f"pictures/{style}", "licence": "CC0"} for style in styles}})
     tree["photos"]["path"] = "people"
+    tree["fuse"]["mid"] = 1.5  # tests change it to 0.5; the default is the demo's business
     tree["ops"].update(retry_wait_s=0.1, min_free_gb=0)
     with (root / "params.yaml").open("w") as file:
         YAML().dump(tree, file)

@@ -257,3 +257,17 @@ def test_two_runs_at_once_share_the_checkout(ready, wanted, trial):
     assert f"waiting: process {first.pid} is running transfer@one" in second.stdout
     assert "step" not in second.stdout  # it found the work done
     assert (ready.root / "models/one/transferred.safetensors").read_bytes() == wanted
+
+
+def test_torchrun_runs_a_stage_in_two_processes_under_one_lock(built):
+    """docs/scale.md: torchrun by hand, then ``dvc commit``."""
+    before = (built.root / "models/one/fused.safetensors").read_bytes()
+    params.edit(built.params, lambda tree: params.set_value(tree, "fuse.mid", 0.5))
+    command = ["torchrun", "--standalone", "--nproc_per_node", "2", "-m", "fakestages", "fuse", "--style", "one"]
+    (built.root / "models/one/fused.safetensors").unlink()  # as DVC does; its links are read-only
+    result = subprocess.run(command, cwd=built.root, env=_env(built, {}), capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr[-2000:]
+    assert result.stdout.count("fuse@one: done") == 1
+    assert (built.root / "models/one/fused.safetensors").read_bytes() != before
+    dvc.query(built, "commit", "--force", "--quiet", "fuse@one")
+    assert "fuse@one" not in dvc.changed(built)

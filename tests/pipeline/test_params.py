@@ -3,7 +3,7 @@
 import pytest
 
 from pipeline import params, presets
-from pipeline.settings import STYLE_SECTIONS, load_settings
+from pipeline.settings import STYLE_SECTIONS, FuseSettings, load_settings
 from stages.common.errors import SettingsError
 
 
@@ -49,9 +49,10 @@ def test_bad_override_is_refused(factory):
 
 
 def test_preset_demo_restores_defaults_but_not_paths_styles_and_ops(factory):
-    params.edit(factory.params, lambda tree: params.set_value(tree, "fuse.mid", 0.5))
+    presets.apply(factory, "demo")
+    params.edit(factory.params, lambda tree: params.set_value(tree, "fuse.mid", 2.5))
     changes = presets.apply(factory, "demo")
-    assert changes == ["fuse.mid: 0.5 -> 1.5"]
+    assert changes == [f"fuse.mid: 2.5 -> {FuseSettings().mid}"]
     settings = load_settings(factory.params)
     assert (settings.photos.path, settings.ops.retry_wait_s, list(settings.styles)) == ("people", 0.1, ["one"])
     assert presets.apply(factory, "demo") == []
