@@ -41,10 +41,8 @@ REASONS = {
 }
 AXES = 32  # principal axes of the feature space that `strange` looks at
 NEIGHBOURS = 3
-# How far beyond the real pictures' limit a fused face may go: it lies between two kinds of picture. Measured on
-# avatars: real ones pass as often, broken models' still below a tenth.
-MARGINS = {"eyes": 1.1, "mouth": 1.1, "tilt": 1.3, "stray": 1.1, "strange": 1.1, "sharpness": 1.5}
-WORST = 0.05  # of the model's own samples, dropped for their discriminator score
+SHARPNESS_MARGIN = 1.5  # fusion changes texture a little: the band reaches this factor beyond the real pictures'
+WORST = 0.15  # of the model's own samples, dropped for their discriminator score
 UNLIMITED = 1e9  # JSON has no infinity
 
 
@@ -198,9 +196,9 @@ def _whitening(features: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _limits(values: NDArray[np.float64], name: str, share: float) -> tuple[float, float]:
-    kind, margin = CHECKS[name], MARGINS[name]
-    if kind == "low":
-        return float(np.quantile(values, share)) / margin, UNLIMITED
-    if kind == "high":
-        return -UNLIMITED, float(np.quantile(values, 1 - share)) * margin
-    return float(np.quantile(values, share / 2)) / margin, float(np.quantile(values, 1 - share / 2)) * margin
+    if CHECKS[name] == "low":
+        return float(np.quantile(values, share)), UNLIMITED
+    if CHECKS[name] == "high":
+        return -UNLIMITED, float(np.quantile(values, 1 - share))
+    low, high = np.quantile(values, [share / 2, 1 - share / 2])
+    return float(low) / SHARPNESS_MARGIN, float(high) * SHARPNESS_MARGIN
