@@ -15,7 +15,7 @@ from stages.faces.groups import compile_pattern
 from stages.faces.ingest import CACHE, Options, Way, ingest, make_options
 from stages.faces.locate import LANDMARKS, read_landmarks
 from stages.faces.persons import join_by_face, persons_by_name
-from stages.faces.publish import Plan, publish, report_files, require_usable, select, summary_of
+from stages.faces.publish import Plan, publish, report_files, require_usable, select, summary_of, with_background_copies
 from stages.faces.select import Limits
 from stages.faces.sheets import write_sheets
 
@@ -32,6 +32,8 @@ def main(ctx: StageContext) -> None:
     report_files(ctx.report, summary, rejected)
     cache = PictureCache(ctx.root / CACHE)
     write_sheets(ctx.report, table, rejected, folder, cache, ctx.settings.common.resolution)
+    if settings.background_copies:
+        table = with_background_copies(table, settings.background_copies)
     publish(table, rejected, summary, cache, ctx.work, ctx.root / OUTPUT)
 
 

@@ -12,7 +12,10 @@ import pandas as pd
 from stages.common.atomic import publish_dir, write_bytes, write_json
 from stages.common.dataset import write_index
 from stages.common.errors import InputError
+from stages.common.images import read_image, write_png
 from stages.common.progress import log
+from stages.common.seeding import rng
+from stages.faces.backgrounds import background, replace_background
 from stages.faces.cache import PictureCache
 from stages.faces.distribution import distribution
 from stages.faces.select import Limits, assign_splits, balance_weights, mark_duplicates, measure_reasons, table_of
@@ -113,6 +116,14 @@ def summary_of(table: pd.DataFrame, rejected: pd.DataFrame, plan: Plan, options:
     }
 
 
+def with_background_copies(table: pd.DataFrame, copies: int) -> pd.DataFrame:
+    """The index with ``copies`` more rows per training picture, whose background :func:`publish` will exchange."""
+    table = table.assign(copy=0)
+    train = table[table["split"] == "train"]
+    more = [train.assign(copy=k, id=train["id"] + f"-bg{k}") for k in range(1, copies + 1)]
+    return pd.concat([table, *more], ignore_index=True)
+
+
 def publish(
     table: pd.DataFrame, rejected: pd.DataFrame, summary: dict[str, Any], cache: PictureCache, work: Path, final: Path
 ) -> None:
@@ -127,11 +138,20 @@ def publish(
             if data is None:
                 raise InputError(f"work/cache/faces was emptied during the run ({row.file}); run the stage again")
             (folder / f"{kind}s" / f"{row.id}.png").write_bytes(data)
+        if getattr(row, "copy", 0):
+            _exchange_background(folder, str(row.id))
     write_index(folder / "index.csv", table.drop(columns=["key", "content", "face"]))
     write_index(folder / "rejected.csv", rejected)
     write_json(folder / "summary.json", summary)
     publish_dir(folder, final)
     log(f"{final.name}: {len(table)} usable, {len(rejected)} rejected")
+
+
+def _exchange_background(folder: Path, name: str) -> None:
+    picture = read_image(folder / "images" / f"{name}.png")
+    mask = read_image(folder / "masks" / f"{name}.png")[..., 0]
+    behind = background("mixed", picture.shape[0], rng("background copy", name))
+    write_png(folder / "images" / f"{name}.png", replace_background(picture, mask, behind))
 
 
 def report_files(report: Path, summary: dict[str, Any], rejected: pd.DataFrame) -> None:

@@ -266,3 +266,15 @@ def test_damaged_cache_entry_is_made_again(tmp_path):
         entry.write_bytes(entry.read_bytes()[:100])
     second, _, _, _ = style_faces.prepare(tmp_path / "in", settings, tmp_path)
     assert first.equals(second)
+
+
+def test_background_copies_change_the_background_only(tmp_path):
+    style_folder(tmp_path / "in", 6)
+    options = {"path": "in", "background_copies": 2, "min_sharpness": 0.1, "val_share": 0.0, "test_share": 0.0}
+    photos.main(context(tmp_path, "photos", settings_with(photos=options)))
+    index = pd.read_csv(tmp_path / "data/photos/index.csv")
+    assert len(index) == 18 and index["id"].is_unique and index["copy"].value_counts().to_dict() == {0: 6, 1: 6, 2: 6}
+    name = index["id"][0]
+    first, copy = (read_image(tmp_path / f"data/photos/images/{n}.png").astype(int) for n in (name, f"{name}-bg1"))
+    mask = read_image(tmp_path / f"data/photos/masks/{name}.png")[..., 0]
+    assert np.abs(first - copy)[mask == 255].max() <= 1 and np.abs(first - copy)[mask == 0].mean() > 10

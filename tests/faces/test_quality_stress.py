@@ -93,9 +93,8 @@ def test_compositing_and_replacing():
 
 
 def test_distribution_and_notes():
-    table = pd.DataFrame(
-        dict.fromkeys(("roll", "sharpness", "brightness", "mouth_open", "mask_area", "side"), [0.1, 0.2, 0.3])
-    )
+    names = ("roll", "sharpness", "brightness", "mouth_open", "mask_area", "side")
+    table = pd.DataFrame({name: [0.1, 0.2, 0.3] for name in names})
     table["yaw"], table["ita"] = np.nan, [60.0, 58, 61]
     described = distribution(table)
     assert described["tones"]["very_light"] == 1 and "yaw" not in described and described["roll"]["n"] == 3
