@@ -6,6 +6,7 @@ is orthogonal), so only the samples that drew a transformation go through it. Fl
 symmetric, and the reference's flipped images carry that.
 """
 
+import functools
 import math
 from dataclasses import dataclass, replace
 from typing import Any
@@ -221,29 +222,34 @@ class _SampleAdjoint(torch.autograd.Function):
         return _Sample.apply(grad, grid), None, None
 
 
-def _wavelet(like: Tensor) -> Tensor:
-    taps = torch.tensor(SYM6, dtype=torch.float64)
-    return (taps / taps.sum()).to(like)
+@functools.lru_cache(maxsize=64)
+def _upsampling(size: int) -> Tensor:
+    """Wavelet upsampling of `size` points as a matrix [2 size, size]."""
+    taps = torch.tensor(SYM6) / sum(SYM6) * 2
+    out, source = torch.arange(2 * size)[:, None], torch.arange(size)[None, :]
+    tap = out + TAPS // 2 - 1 - 2 * source
+    return torch.where((tap >= 0) & (tap < TAPS), taps[tap.clamp(0, TAPS - 1)], torch.zeros(()))
+
+
+@functools.lru_cache(maxsize=64)
+def _downsampling(size: int) -> Tensor:
+    """Wavelet downsampling of 2 (size + 2 PAD) points to `size` as a matrix [size, 2 size + 4 PAD]."""
+    taps = torch.tensor(SYM6) / sum(SYM6)
+    out, source = torch.arange(size)[:, None], torch.arange(2 * size + 4 * PAD)[None, :]
+    tap = source - 1 - 2 * out
+    return torch.where((tap >= 0) & (tap < TAPS), taps[tap.clamp(0, TAPS - 1)], torch.zeros(()))
 
 
 def _upsample(x: Tensor) -> Tensor:
-    """Doubles H and W of [N, C, H, W] with the wavelet, one axis after the other."""
-    n, c, h, w = x.shape
-    taps = _wavelet(x) * 2
-    x = x.reshape(n * c, 1, h, w)
-    x = F.conv_transpose2d(x, taps.reshape(1, 1, 1, TAPS), stride=(1, 2), padding=(0, TAPS // 2 - 1))
-    x = F.conv_transpose2d(x, taps.reshape(1, 1, TAPS, 1), stride=(2, 1), padding=(TAPS // 2 - 1, 0))
-    return x.reshape(n, c, 2 * h, 2 * w)
+    """Doubles H and W of [N, C, H, W]; as matrix products several times faster on a CPU than 12-tap convolutions."""
+    rows, columns = _upsampling(x.shape[2]).to(x), _upsampling(x.shape[3]).to(x)
+    return rows @ (x @ columns.t())
 
 
-def _downsample(x: Tensor) -> Tensor:
-    """Halves [N, C, 2H + 4 PAD, ...] to [N, C, H, ...] with the wavelet."""
-    n, c, h, w = x.shape
-    taps = _wavelet(x)
-    x = x[:, :, 1 : h - 1, 1 : w - 1].reshape(n * c, 1, h - 2, w - 2)
-    x = F.conv2d(x, taps.reshape(1, 1, 1, TAPS), stride=(1, 2))
-    x = F.conv2d(x, taps.reshape(1, 1, TAPS, 1), stride=(2, 1))
-    return x.reshape(n, c, x.shape[-2], x.shape[-1])
+def _downsample(x: Tensor, size: int) -> Tensor:
+    """Halves [N, C, 2 size + 4 PAD, ...] to [N, C, size, size]."""
+    matrix = _downsampling(size).to(x)
+    return matrix @ (x @ matrix.t())
 
 
 def warp(images: Tensor, inverse: Tensor) -> Tensor:
@@ -267,7 +273,7 @@ def warp(images: Tensor, inverse: Tensor) -> Tensor:
     m = constant(_scale, 2 / padded.shape[3], 2 / padded.shape[2]) @ m @ constant(_scale, out / 2, out / 2)
     shape = [len(images), images.shape[1], out, out]
     grid = F.affine_grid(m[:, :2].to(images), shape, align_corners=False)
-    return _downsample(_Sample.apply(padded, grid))
+    return _downsample(_Sample.apply(padded, grid), size)
 
 
 def augment(images: Tensor, operations: AugmentSet, p: float, percentile: float | None = None) -> Tensor:
