@@ -104,9 +104,9 @@ class TransferSettings(GanSettings):
     """The source learns a style from a few hundred pictures."""
 
     kimg: float = Field(
-        8.0, gt=0, description="Training length in thousand images; longer costs diversity and breaks fusion."
+        9.0, gt=0, description="Training length in thousand images; longer costs diversity and breaks fusion."
     )
-    lr: float = Field(0.002, gt=0, le=0.1, description="Adam rate of generator and discriminator.")
+    lr: float = Field(0.003, gt=0, le=0.1, description="Adam rate of generator and discriminator.")
     lr_mapping: float = Field(
         0.0,
         ge=0,
@@ -118,7 +118,7 @@ class TransferSettings(GanSettings):
         description="Multiplies lr for the generator's layers of a resolution, e.g. {4: 0, 8: 0.5}; 0 freezes them.",
     )
     lr_conv: float = Field(
-        5.0,
+        6.0,
         gt=0,
         le=100,
         description="Multiplies lr for the generator's 3x3 convolutions: how fast shapes follow the style.",
@@ -132,7 +132,7 @@ class TransferSettings(GanSettings):
     freeze_d: int = Field(
         0, ge=0, le=60, description="Discriminator layers frozen, counted from the input; 10-13 for very small sets."
     )
-    ema_kimg: float = Field(1.0, gt=0, description="Half-life of the averaged generator, in thousand images.")
+    ema_kimg: float = Field(0.5, gt=0, description="Half-life of the averaged generator, in thousand images.")
     augment_p: float = Field(0.1, ge=0, le=1, description="Augmentation probability at the start.")
     ada_kimg: float = Field(30.0, gt=0, description="Thousand images in which p can move by 1.")
     activation_weight: float = Field(
