@@ -13,6 +13,7 @@ from stages.common.distances import Estimate
 from stages.common.seeding import rng
 from stages.evaluate.instruments import Instruments, Landmarks, geometry
 from stages.evaluate.subjects import Chunk, Faces, Pictures, System, chunks, masked
+from stages.faces.quality import mouth_open
 
 PER_PICTURE = (
     "style_distance",
@@ -78,6 +79,8 @@ def measure(system: System, against: Ruler, tools: Instruments) -> tuple[pd.Data
         np.nan if photo is None else float(face is None) for photo, face in zip(photo_faces, faces, strict=True)
     ]
     table["pose"] = [_moved(photo, face) for photo, face in zip(photo_faces, faces, strict=True)]
+    table["mouth_photo"] = [_mouth(i, face) for i, face in zip(system.inputs.images, photo_faces, strict=True)]
+    table["mouth_result"] = [_mouth(i, face) for i, face in zip(system.images, faces, strict=True)]
     ranks, persons = _identity(system, faces, photo_faces, tools)
     table["identity_rank"] = ranks
     table["identity"] = 1 - (ranks - 1) / max(persons - 1, 1) if persons > 1 else np.nan
@@ -145,6 +148,29 @@ def _moved(photo: Landmarks | None, result: Landmarks | None) -> float:
     return float(np.nanmean(moved) / max(eye_distance, 1e-6))
 
 
+def _mouth(picture: Pictures, face: Landmarks | None) -> float:
+    """How open the mouth is, 0 to 1; NaN where it was not found."""
+    if face is None or not np.isfinite(face.points).all():
+        return float("nan")
+    eye_l, eye_r, mouth = ((float(x), float(y)) for x, y in face.points)
+    return mouth_open(picture, eye_l, eye_r, mouth)
+
+
+def _expression(table: pd.DataFrame) -> Estimate:
+    """Correlation of mouth opening in photo and result: 1 = smiles stay smiles; NaN where all photos look alike."""
+    known = table[["mouth_photo", "mouth_result"]].dropna().to_numpy()
+
+    def correlation(chosen: tuple[NDArray[np.intp], ...]) -> float:
+        photo, result = known[chosen[0]].T
+        if photo.std() < 1e-6 or result.std() < 1e-6:
+            return float("nan")
+        return float(np.corrcoef(photo, result)[0, 1])
+
+    if len(known) < 8:
+        return Estimate(float("nan"), float("nan"), float("nan"), len(known))
+    return distances.jackknife(correlation, [len(known)])
+
+
 def _identity(
     system: System, faces: list[Landmarks | None], photo_faces: list[Landmarks | None], tools: Instruments
 ) -> tuple[NDArray[np.float64], int]:
@@ -170,6 +196,7 @@ def _of_pictures(table: pd.DataFrame, against: Ruler) -> dict[str, Estimate]:
     if against.sharpness > 0:
         low, high = sharp.low / against.sharpness, sharp.high / against.sharpness
         figures["sharpness_ratio"] = Estimate(sharp.value / against.sharpness, low, high, sharp.n)
+    figures["expression"] = _expression(table)
     ranks = table["identity_rank"].dropna()
     figures["identity_top1"] = distances.rate(int((ranks == 1).sum()), len(ranks))
     lost = table["face_lost"].dropna()

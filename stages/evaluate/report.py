@@ -44,6 +44,7 @@ FIGURES = {
     "seam": "Seam, levels/px ↓",
     "face_lost": "Faces lost ↓",
     "pose": "Eyes, mouth moved ↓",
+    "expression": "Expression kept (mouth, correlation) ↑",
     "colour_shift": "Colour shift, ΔE",
     "lightness_shift": "Lightness shift, L*",
     "equivariance": "Shift equivariance, dB ↑",

@@ -180,6 +180,31 @@ def test_identity_rank_leaves_out_the_same_photo_where_it_can() -> None:
     assert ranks.tolist() == [2, 1]  # a's other photo is unlike a1; b has no other photo, so its own counts
 
 
+def test_jackknife_covers_and_needs_enough() -> None:
+    values = np.random.default_rng(0).normal(5, 1, 200)
+    estimate = d.jackknife(lambda chosen: float(values[chosen[0]].mean()), [200])
+    assert estimate.low < 5 < estimate.high
+    assert estimate.high - estimate.low == pytest.approx(4 / np.sqrt(200), rel=0.6)
+    assert np.isnan(d.jackknife(lambda chosen: 1.0, [3]).low)
+
+
+def test_style_distance_of_single_pictures() -> None:
+    style, photos = gaussian(60, 2.0, seed=1), gaussian(40, 0.0, seed=2)
+    assert d.style_distance(photos, style, photos).mean() == pytest.approx(1.0)
+    assert d.style_distance(style, style, photos).mean() == pytest.approx(0.0, abs=1e-9)
+    assert 0.1 < d.style_distance(gaussian(40, 1.0, seed=4), style, photos).mean() < 0.9
+    assert np.isnan(d.style_distance(photos, style, style)).all()
+
+
+def test_outline_gradient_by_hand() -> None:
+    mask = torch.zeros(1, 1, 32, 32)
+    mask[..., 8:24] = 1  # two vertical borders
+    flat = torch.zeros(1, 3, 32, 32)
+    assert d.outline_gradient(flat, mask)[0] == 0
+    ramp = torch.linspace(-1, 1, 32).expand(1, 3, 32, 32)
+    assert d.outline_gradient(ramp, mask)[0] == pytest.approx(255 / 31, rel=1e-3)
+
+
 def test_diversity() -> None:
     assert d.diversity(np.ones((5, 3))) == 0
     assert d.diversity(np.array([[0.0, 0], [3, 4]])) == pytest.approx(5)

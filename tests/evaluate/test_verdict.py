@@ -5,12 +5,14 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 
 from pipeline.settings import EvaluateSettings
 from stages.common.distances import Estimate
 from stages.evaluate import baselines, product
 from stages.evaluate.assess import Assessment, assess
+from stages.evaluate.measure import _expression
 from stages.evaluate.subjects import Faces, Pictures, masked
 from stages.evaluate.verdict import fold, judge, overall
 from tests.evaluate import synthetic
@@ -99,6 +101,16 @@ def test_untouched_photo_keeps_everything_else(world: tuple[Faces, Pictures, Fac
     found = states(run(world, world[0].images))
     for row in ("identity", "background_psnr", "background_ssim", "diversity", "pose", "face_lost"):
         assert found[row] == "pass"
+
+
+def test_expression_is_a_correlation_of_mouths() -> None:
+    smiles = np.linspace(0.0, 0.3, 20)
+    kept = _expression(pd.DataFrame({"mouth_photo": smiles, "mouth_result": 0.5 * smiles + 0.1}))
+    assert kept.value == pytest.approx(1.0)
+    frozen = _expression(pd.DataFrame({"mouth_photo": smiles, "mouth_result": 0.1}))
+    assert np.isnan(frozen.value)
+    few = _expression(pd.DataFrame({"mouth_photo": [0.1, np.nan], "mouth_result": [0.1, 0.2]}))
+    assert (np.isnan(few.value), few.n) == (True, 1)
 
 
 def test_flicker_is_measured_and_fails(world: tuple[Faces, Pictures, Faces, Path]) -> None:
