@@ -112,9 +112,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 log(f"review: styles.{args.style}.pictures is {settings.item.pictures}; point it at the folder above")
         else:
             shown = contact_sheets(root, args.style, args.count)
-            log(
-                f"review: {shown} faces on reports/{args.style}/review/sheet_*.png; decide in data/curation/{args.style}.csv"
-            )
+            log(f"review: {shown} faces on reports/{args.style}/review/sheet_*.png")
+            log(f"review: decide in data/curation/{args.style}.csv")
     except FactoryError as error:
         print(f"review: {error}", file=sys.stderr)
         return error.exit_code
