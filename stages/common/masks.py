@@ -17,6 +17,7 @@ WORK = 64  # GrabCut runs at this side: its colour model needs no more, and it c
 CHIN = 1.85  # eyes to the chin's tip, where the mouth is unknown; with a mouth 1.62 x eyes-to-mouth
 CHIN_OF_MOUTH = 1.68
 SURE_HALF_WIDTH, SURE_TOP, SURE_CHIN = 0.82, -1.15, 0.93  # surely head: skin and the hair line (or a bald crown)
+SAME_COLOUR = 6.0  # distance in CIELAB up to which a colour counts as the wall's
 GRAIN = 4.0  # grey levels
 HAIR_HALF_WIDTH, HAIR_TOP = 1.75, -2.0  # where hair may be
 
@@ -118,18 +119,20 @@ def _grabcut_head(rgb: np.ndarray, frame: _Frame) -> np.ndarray:
     small = cv2.resize(rgb, (side, side), interpolation=cv2.INTER_AREA) if side != resolution else rgb
     f = frame if side == resolution else frame.resized(side)
     labels = np.full((side, side), cv2.GC_PR_BGD, np.uint8)
-    # Wide: a background that is in the ellipse as well as outside is soon recognised, hair outside of it is lost, for
-    # it would teach the background model its colour.
-    hair = f.ellipse(HAIR_HALF_WIDTH, HAIR_TOP, f.chin + 0.4) & (np.abs(f.u) < np.where(f.v > 0.5, 1.4, 9))
-    labels[hair] = cv2.GC_PR_FGD
-    labels[f.ellipse(SURE_HALF_WIDTH, SURE_TOP, SURE_CHIN * f.chin)] = cv2.GC_FGD
     # Sure background is only where hair hardly ever is: the upper corners and the sides above the eyes.
     border = max(1, side // 32)
     above = f.v < 0
     edge = np.zeros_like(above)
     edge[:, :border] = edge[:, -border:] = True
     edge[:border, : side // 4] = edge[:border, -side // 4 :] = True
-    labels[edge & above & (np.abs(f.u) > 1.3)] = cv2.GC_BGD
+    beyond = edge & above & (np.abs(f.u) > 1.3)
+    wall = _like(small, beyond)
+    # Wide: a background that is in the ellipse as well as outside is soon recognised, hair outside of it is lost, for
+    # it would teach the background model its colour.
+    hair = f.ellipse(HAIR_HALF_WIDTH, HAIR_TOP, f.chin + 0.4) & (np.abs(f.u) < np.where(f.v > 0.5, 1.4, 9))
+    labels[hair & ~wall] = cv2.GC_PR_FGD
+    labels[f.ellipse(SURE_HALF_WIDTH, SURE_TOP, SURE_CHIN * f.chin)] = cv2.GC_FGD
+    labels[beyond] = cv2.GC_BGD
     # Below the chin lie clothes: they would teach the background model the colours of dark hair, so they are cut away.
     rows = max(int(np.max(np.nonzero((f.v < f.chin).any(axis=1)))) + 1, side // 2)
     cut = np.ascontiguousarray(labels[:rows])
@@ -143,6 +146,19 @@ def _grabcut_head(rgb: np.ndarray, frame: _Frame) -> np.ndarray:
         mask = np.asarray(cv2.resize(mask, (resolution, resolution), interpolation=cv2.INTER_CUBIC), np.uint8)
     soft = feather(mask, max(0.6, resolution / 90)).astype(np.float32) * frame.above_chin()
     return soft.round().clip(0, 255).astype(np.uint8)
+
+
+def _like(rgb: np.ndarray, where: np.ndarray) -> np.ndarray:
+    """Pixels whose colour is found among those of ``where``: bool [H, W].
+
+    Both colour models would learn such a colour equally well from a wide ellipse, and a wall above the head would stay.
+    """
+    lab = cv2.cvtColor(rgb.astype(np.float32) / 255, cv2.COLOR_RGB2Lab).reshape(-1, 3)
+    known = lab[where.ravel()][::2]
+    if len(known) == 0:
+        return np.zeros(rgb.shape[:2], bool)
+    apart = (lab**2).sum(1)[:, None] + (known**2).sum(1) - 2 * lab @ known.T
+    return (apart.min(axis=1) < SAME_COLOUR**2).reshape(rgb.shape[:2])
 
 
 def _grained(rgb: np.ndarray) -> np.ndarray:
