@@ -28,11 +28,11 @@ def _trainer(settings: TranslateSettings) -> Trainer:
 
 
 def _batch(nimg: int, pairs: bool = True) -> Batch:
-    """Photos are noise, their style is their negative, the head is a centred square."""
+    """Photos are noise, their style is their negative, the head is a centred square of more contrast."""
     torch.manual_seed(nimg)
-    photo, style, paired = (torch.rand(2, 3, 32, 32) * 1.6 - 0.8 for _ in range(3))
     mask = torch.zeros(2, 1, 32, 32)
     mask[..., 8:24, 8:24] = 1
+    photo, style, paired = ((torch.rand(2, 3, 32, 32) * 1.6 - 0.8) * (0.3 + 0.7 * mask) for _ in range(3))
     if not pairs:
         paired, empty = paired[:0], mask[:0]
         return Batch(photo, mask, style, mask, style[:1], mask[:1], paired, paired, empty)
@@ -143,4 +143,4 @@ def test_learns_the_pairs_inside_and_leaves_the_outside() -> None:
         last = trainer.step(_batch(nimg), nimg)
     assert last["pairs"] < 0.6 * first["pairs"]
     assert last["background"] < 0.4 * first["background"]
-    assert last["mask"] < 0.25
+    assert last["mask"] < 0.6 * first["mask"]
