@@ -125,6 +125,10 @@ def _wait_for_the_dying(project: Project) -> None:
     ``dvc`` somebody started by hand stays alive past the wait and is left alone.
     """
     path = project.root / ".dvc" / "tmp" / "rwlock"
+    if path.is_file() and read_json(path) is None:
+        time.sleep(1)  # somebody may be writing it this moment
+        if path.is_file() and read_json(path) is None:
+            path.unlink()  # torn by a kill: DVC would refuse to run until it is gone
     deadline = time.monotonic() + DYING_S
     while (pids := _pids(read_json(path))) and any(processes.lives(pid) for pid in pids):
         if time.monotonic() > deadline:

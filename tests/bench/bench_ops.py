@@ -58,7 +58,7 @@ def samples(shard: list[int]) -> list[float]:
     means = []
     for seed in range(*shard):
         picture = np.random.default_rng(seed).integers(0, 256, (64, 64, 3), dtype=np.uint8)
-        for _ in range(12):
+        for _ in range(3):
             picture = cv2.GaussianBlur(cv2.resize(picture, (256, 256)), (0, 0), 3)
             picture = cv2.resize(picture, (64, 64))
         means.append(float(picture.mean()))

@@ -1,5 +1,7 @@
 """The wrapper: what ran, why it failed, and that DVC is never left believing something untrue."""
 
+import json
+import subprocess
 import threading
 import time
 
@@ -80,6 +82,16 @@ def test_second_run_waits_or_says_who_holds_the_lock(built):
         assert waiting.is_alive() and "running transfer@one" in said[0]
     waiting.join(timeout=20)
     assert not waiting.is_alive()
+
+
+def test_marks_of_a_killed_dvc_do_not_block_the_next_run(built):
+    marks = built.root / ".dvc/tmp/rwlock"
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    for text in ("", json.dumps({str(built.root / "models/one/fused.safetensors"): {"write": {"pid": dead.pid}}})):
+        marks.write_text(text)
+        run = dvc.reproduce(built, "fuse@one", force=True, on_line=lambda _line: None)
+        assert run.ran
 
 
 def change_while_it_runs(project, monkeypatch, change):
