@@ -17,6 +17,7 @@ WORK = 64  # GrabCut runs at this side: its colour model needs no more, and it c
 CHIN = 1.85  # eyes to the chin's tip, where the mouth is unknown; with a mouth 1.62 x eyes-to-mouth
 CHIN_OF_MOUTH = 1.68
 SURE_HALF_WIDTH, SURE_TOP, SURE_CHIN = 0.82, -1.15, 0.93  # surely head: skin and the hair line (or a bald crown)
+GRABCUT_ROUNDS = 3
 SAME_COLOUR = 6.0  # distance in CIELAB up to which a colour counts as the wall's
 GRAIN = 4.0  # grey levels
 HAIR_HALF_WIDTH, HAIR_TOP = 1.75, -2.0  # where hair may be
@@ -138,7 +139,7 @@ def _grabcut_head(rgb: np.ndarray, frame: _Frame) -> np.ndarray:
     cut = np.ascontiguousarray(labels[:rows])
     cv2.setRNGSeed(0)  # the random start of OpenCV's k-means would give another mask each time
     picture = _grained(cv2.GaussianBlur(small, (3, 3), 0)[:rows])
-    cv2.grabCut(picture, cut, (0, 0, 1, 1), np.zeros((1, 65)), np.zeros((1, 65)), 4, cv2.GC_INIT_WITH_MASK)
+    cv2.grabCut(picture, cut, (0, 0, 1, 1), np.zeros((1, 65)), np.zeros((1, 65)), GRABCUT_ROUNDS, cv2.GC_INIT_WITH_MASK)
     mask = np.zeros((side, side), np.uint8)
     mask[:rows][(cut == cv2.GC_FGD) | (cut == cv2.GC_PR_FGD)] = 255
     mask = _clean(mask, f)
@@ -153,12 +154,12 @@ def _like(rgb: np.ndarray, where: np.ndarray) -> np.ndarray:
 
     Both colour models would learn such a colour equally well from a wide ellipse, and a wall above the head would stay.
     """
-    lab = cv2.cvtColor(rgb.astype(np.float32) / 255, cv2.COLOR_RGB2Lab).reshape(-1, 3)
-    known = lab[where.ravel()][::2]
-    if len(known) == 0:
-        return np.zeros(rgb.shape[:2], bool)
-    apart = (lab**2).sum(1)[:, None] + (known**2).sum(1) - 2 * lab @ known.T
-    return (apart.min(axis=1) < SAME_COLOUR**2).reshape(rgb.shape[:2])
+    lab = cv2.cvtColor(rgb.astype(np.float32) / 255, cv2.COLOR_RGB2Lab)
+    known = lab[where]
+    found = np.zeros(rgb.shape[:2], bool)
+    for colour in known[:: max(1, len(known) // 24)]:  # a loop over few colours: no large array of differences
+        found |= np.square(lab - colour).sum(axis=2) < SAME_COLOUR**2
+    return found
 
 
 def _grained(rgb: np.ndarray) -> np.ndarray:
