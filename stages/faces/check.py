@@ -94,7 +94,7 @@ def verdict_of(
     else:
         lines.append("Number and variety suffice.")
     described = distribution(table) if usable else {}
-    lines += variety_notes(described, kind)
+    lines += variety_notes(described, kind) if usable >= least else []
     if not licence:
         lines.append("Licence or consent is not stated; it belongs into every model card (--licence TEXT).")
     return {
