@@ -6,10 +6,11 @@ from typing import Any
 import cv2
 import numpy as np
 
-from pipeline.settings import Settings, load_settings
+from pipeline.settings import Settings
+from pipeline.settings.loading import parse_settings
+from pipeline.settings.render import render
 from stages.common.runner import StageContext
 
-REPO = Path(__file__).resolve().parents[2]
 SIZE = 160
 
 
@@ -55,8 +56,8 @@ def landmarks_csv(rows: dict[str, dict[str, Any]]) -> str:
 
 
 def settings_with(resolution: int = 32, pictures: str = "", **sections: dict[str, Any]) -> Settings:
-    """The checkout's settings with changed sections; ``pictures`` becomes the style's folder."""
-    settings = load_settings(REPO / "params.yaml")
+    """The default settings with changed sections; ``pictures`` becomes the style's folder."""
+    settings = parse_settings(dict(render()), "defaults")
     update: dict[str, Any] = {"common": settings.common.model_copy(update={"resolution": resolution})}
     for name, values in sections.items():
         section = getattr(settings, name)
