@@ -135,6 +135,12 @@ class TransferSettings(GanSettings):
     ema_kimg: float = Field(0.5, gt=0, description="Half-life of the averaged generator, in thousand images.")
     augment_p: float = Field(0.1, ge=0, le=1, description="Augmentation probability at the start.")
     ada_kimg: float = Field(30.0, gt=0, description="Thousand images in which p can move by 1.")
+    anchor_weight: float = Field(
+        10.0,
+        ge=0,
+        le=1000,
+        description="Pull of style pictures on the faces of their encoder codes: keeps who is who, learns sooner. 0 = off.",
+    )
     activation_weight: float = Field(
         0.0, ge=0, description="Keeps activations near the source's (same latents); ghosts of the source when too high."
     )

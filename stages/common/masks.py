@@ -18,7 +18,7 @@ CHIN = 1.85  # eyes to the chin's tip, where the mouth is unknown; with a mouth 
 CHIN_OF_MOUTH = 1.68
 SURE_HALF_WIDTH, SURE_TOP, SURE_CHIN = 0.82, -1.15, 0.93  # surely head: skin and the hair line (or a bald crown)
 GRABCUT_ROUNDS = 3
-SAME_COLOUR = 6.0  # distance in CIELAB up to which a colour counts as the wall's
+SAME_COLOUR = 9.0  # distance in CIELAB up to which a colour counts as the wall's
 GRAIN = 4.0  # grey levels
 HAIR_HALF_WIDTH, HAIR_TOP = 1.75, -2.0  # where hair may be
 

@@ -139,9 +139,7 @@ def same_mapping(a: State, b: State) -> bool:
     return all(torch.equal(a[n], b[n]) for n in a if n.startswith("mapping.fc"))
 
 
-def rebase_affines(
-    state: State, onto: State, samples: int = 4096, z_dim: int | None = None
-) -> dict[str, Tensor]:
+def rebase_affines(state: State, onto: State, samples: int = 4096, z_dim: int | None = None) -> dict[str, Tensor]:
     """`state` with its affine layers changed so that it understands the w of `onto`'s mapping network.
 
     Fits w_state ~ A w_onto + c by least squares over `samples` latents (both mapping networks fed the same
@@ -150,9 +148,7 @@ def rebase_affines(
     where the two mappings differ by an affine map, which fine-tuning at 1/100 of the rate stays near.
     """
     generator = torch.Generator().manual_seed(0)
-    z = torch.randn(
-        samples, z_dim or state["mapping.fc0.weight"].shape[1], generator=generator, dtype=torch.float64
-    )
+    z = torch.randn(samples, z_dim or state["mapping.fc0.weight"].shape[1], generator=generator, dtype=torch.float64)
     w_own, w_onto = map_latents(state, z), map_latents(onto, z)
     design = torch.cat([w_onto, torch.ones(samples, 1, dtype=torch.float64)], dim=1)
     solution = torch.linalg.lstsq(design, w_own).solution

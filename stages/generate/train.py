@@ -13,6 +13,7 @@ from stages.common.ema import EMA, half_life_beta
 from stages.common.loop import Stateful
 from stages.generate import losses
 from stages.generate.ada import FACE, AdaptiveAugment, AugmentSet
+from stages.generate.anchors import Anchors
 from stages.generate.layers import StyledConv
 from stages.generate.networks import Discriminator, Generator
 
@@ -55,6 +56,8 @@ class GanOptions:
     consistency_weight: float = 0.0
     constraint_resolutions: tuple[int, ...] = (8, 16, 32)
     constraint_batch: int = 4
+    anchor_weight: float = 0.0  # pull of style pictures on the images of their codes
+    anchor_share: float = 0.5  # of the generator's batch
 
     def gamma_for(self, resolution: int) -> float:
         """R1 weight: given, or the heuristic of StyleGAN2-ADA."""
@@ -90,11 +93,18 @@ class GanTrainer:
     """
 
     def __init__(
-        self, generator: Generator, discriminator: Discriminator, reals: RealBatch, options: GanOptions, device: Device
+        self,
+        generator: Generator,
+        discriminator: Discriminator,
+        reals: RealBatch,
+        options: GanOptions,
+        device: Device,
+        anchors: Anchors | None = None,
     ) -> None:
         if generator.arch.resolution != discriminator.arch.resolution:
             raise ValueError("generator and discriminator differ in resolution")
         self.options, self.device, self.reals = options, device, reals
+        self.anchors = anchors if options.anchor_weight > 0 else None
         # The parent stays as it is: a later comparison or constraint needs it unchanged.
         self.G = copy.deepcopy(generator).to(device.device).train()
         self.D = copy.deepcopy(discriminator).to(device.device).train()
@@ -136,7 +146,7 @@ class GanTrainer:
         """One update of G and D after `nimg` images; the caller seeds torch. Returns losses by name."""
         o, index = self.options, nimg // self.options.batch
         self._set_rates(o.lr_scale(nimg))
-        parts, fake = self._generator_step()
+        parts, fake = self._generator_step(nimg)
         if o.path_weight and index % o.path_interval == 0:
             parts |= self._path_step()
         if self.constrained:
@@ -181,15 +191,28 @@ class GanTrainer:
             ws = torch.where(first, ws, other)
         return ws
 
-    def _generator_step(self) -> tuple[dict[str, float | Tensor], Tensor]:
+    def _generator_step(self, nimg: int) -> tuple[dict[str, float | Tensor], Tensor]:
+        """Random latents and, where there are anchors, a share of theirs: D judges both alike."""
         self.D.requires_grad_(False)
+        anchored = int(self.batch * self.options.anchor_share) if self.anchors else 0
+        ws, wanted = self._latents(self.batch - anchored), None
+        if self.anchors and anchored:
+            codes, wanted = self.anchors.draw(nimg // 2 + self.device.rank * anchored, anchored)
+            wanted = wanted.to(self.device.device)
+            ws = torch.cat([ws, self.G.mapping.broadcast(codes.to(self.device.device))])
         with self.device.autocast():
-            fake = self.G.synthesis(self._latents(self.batch))
+            fake = self.G.synthesis(ws)
             logits = self.D(self.ada(fake))
-        loss = losses.generator_loss(logits)
+        adversarial = losses.generator_loss(logits)
+        parts: dict[str, float | Tensor] = {"G": adversarial.detach(), "fake": logits.detach().mean()}
+        loss = adversarial
+        if wanted is not None:
+            distance = losses.anchor_distance(fake[-anchored:], wanted)
+            loss = loss + self.options.anchor_weight * distance
+            parts["anchor"] = distance.detach()
         loss.backward()
         self._apply(self.opt_g, self.g_params)
-        return {"G": loss.detach(), "fake": logits.detach().mean()}, fake.detach()
+        return parts, fake.detach()
 
     def _path_step(self) -> dict[str, float | Tensor]:
         with self.device.autocast():

@@ -22,19 +22,22 @@ from stages.common.progress import log
 from stages.common.runner import StageContext, run_stage
 from stages.common.seeding import generator as seeded
 from stages.generate.ada import SETS
+from stages.generate.anchors import Anchors, make_anchors
+from stages.generate.encoder import Encoder, load_encoder
 from stages.generate.models import load_stylegan, save_stylegan
 from stages.generate.networks import Discriminator, Generator
 from stages.generate.snapshots import PSI, Candidate, Judge, as_rows, choose
 from stages.generate.train import GanOptions, GanTrainer, RealBatch
 
 SOURCE = Path("models/source/source.safetensors")
+ENCODER = SOURCE.with_name("encoder.safetensors")
 SHEET_FACES = 12
 FEWEST = 8  # pictures; below that D has seen everything within one step
 
 
 def inputs(settings: Settings, style: str) -> Sequence[Path]:
     """Files that decide the result."""
-    return [SOURCE, Path(f"data/style_faces/{style}")]
+    return [SOURCE, ENCODER, Path(f"data/style_faces/{style}")]
 
 
 def main(ctx: StageContext) -> None:
@@ -49,7 +52,10 @@ def main(ctx: StageContext) -> None:
         )
     folder = ctx.root / f"data/style_faces/{style}"
     reals, count = style_batches(folder, settings, common.resolution, common.seed, ctx.root)
-    trainer = _trainer(source, discriminator, reals, settings, ctx)
+    anchors = None
+    if settings.anchor_weight > 0:
+        anchors = style_anchors(folder, load_encoder(ctx.root / ENCODER), common.resolution, common.seed, ctx.root)
+    trainer = _trainer(source, discriminator, reals, settings, ctx, anchors)
     candidates = ctx.work / "candidates"
     candidates.mkdir(parents=True, exist_ok=True)
     total = int(settings.kimg * 1000)
@@ -103,17 +109,23 @@ def gan_options(settings: TransferSettings) -> GanOptions:
         activation_weight=settings.activation_weight,
         consistency_weight=settings.consistency_weight,
         constraint_resolutions=tuple(settings.constraint_resolutions),
+        anchor_weight=settings.anchor_weight,
     )
 
 
 def _trainer(
-    source: Generator, discriminator: Discriminator, reals: RealBatch, settings: TransferSettings, ctx: StageContext
+    source: Generator,
+    discriminator: Discriminator,
+    reals: RealBatch,
+    settings: TransferSettings,
+    ctx: StageContext,
+    anchors: Anchors | None,
 ) -> GanTrainer:
     unknown = [r for r in settings.lr_by_resolution if r not in source.arch.resolutions]
     if unknown:
         raise SettingsError(f"transfer.lr_by_resolution: the source has no {unknown[0]} px layers")
     try:
-        return GanTrainer(source, discriminator, reals, gan_options(settings), ctx.device)
+        return GanTrainer(source, discriminator, reals, gan_options(settings), ctx.device, anchors)
     except ValueError as error:  # combinations only the networks can judge: freeze_d, batch among processes
         raise SettingsError(f"transfer: {error}") from error
 
@@ -139,6 +151,12 @@ def style_batches(
         return data.take(sample_indices(len(data), nimg, n, seed, weights), "image")
 
     return batch, len(data)
+
+
+def style_anchors(folder: Path, encoder: Encoder, resolution: int, seed: int, root: Path) -> Anchors:
+    """Anchors of the style's training pictures."""
+    data = FaceDataset(folder, resolution, "train", fields=("image",), cache=root / "work" / "cache")
+    return make_anchors(data.take(np.arange(len(data)), "image"), encoder, seed)
 
 
 def _held_out(folder: Path, resolution: int, root: Path) -> tuple[Tensor, Tensor, str]:

@@ -98,10 +98,10 @@ def test_several_mistakes_are_all_told_one_per_line() -> None:
 
 def test_overrides_change_one_style_only() -> None:
     tree = plain()
-    tree["styles"]["other"] = copy.deepcopy(tree["styles"]["avatar"]) | {"fuse": {"seed_offset": 1}}
+    tree["styles"]["other"] = copy.deepcopy(tree["styles"]["avatar"]) | {"fuse": {"mid": 3.25}}
     settings = parse_settings(tree)
-    assert settings.for_style("other").transfer.kimg == 1.5
-    assert settings.for_style("avatar").transfer.kimg == settings.transfer.kimg != 1.5
+    assert settings.for_style("other").fuse.mid == 3.25
+    assert settings.for_style("avatar").fuse.mid == settings.fuse.mid != 3.25
     assert settings.for_style("other").item is not None
 
 
