@@ -18,7 +18,7 @@ CHIN = 1.85  # eyes to the chin's tip, where the mouth is unknown; with a mouth 
 CHIN_OF_MOUTH = 1.68
 SURE_HALF_WIDTH, SURE_TOP, SURE_CHIN = 0.82, -1.15, 0.93  # surely head: skin and the hair line (or a bald crown)
 GRABCUT_ROUNDS = 3
-SAME_COLOUR = 9.0  # distance in CIELAB up to which a colour counts as the wall's
+SAME_COLOUR = 6.0  # distance in CIELAB up to which a colour counts as the wall's
 GRAIN = 4.0  # grey levels
 HAIR_HALF_WIDTH, HAIR_TOP = 1.75, -2.0  # where hair may be
 
@@ -172,7 +172,10 @@ def _clean(mask: np.ndarray, frame: _Frame) -> np.ndarray:
     """One piece without holes: the component of the face, smoothed by an opening and a closing."""
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (3, 3))
     mask = cv2.morphologyEx(mask, cv2.MORPH_OPEN, disc)
-    mask = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5)))
+    # with a frame of background: at the bare border a closing joins the crown to the picture's edge
+    framed = cv2.copyMakeBorder(mask, 4, 4, 4, 4, cv2.BORDER_CONSTANT, value=0)
+    framed = cv2.morphologyEx(framed, cv2.MORPH_CLOSE, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5)))
+    mask = np.ascontiguousarray(framed[4:-4, 4:-4])
     mask[frame.ellipse(SURE_HALF_WIDTH, SURE_TOP, SURE_CHIN * frame.chin)] = 255
     _, parts = cv2.connectedComponents(mask, connectivity=4)
     at = np.unravel_index(np.argmin(frame.u**2 + (frame.v - 0.5) ** 2), mask.shape)
