@@ -139,7 +139,7 @@ class TransferSettings(GanSettings):
         10.0,
         ge=0,
         le=1000,
-        description="Pull of style pictures on the faces of their encoder codes: keeps who is who, learns sooner. 0 = off.",
+        description="Pull of style pictures on the faces of their encoder codes: keeps identities; 0 = off.",
     )
     activation_weight: float = Field(
         0.0, ge=0, description="Keeps activations near the source's (same latents); ghosts of the source when too high."
