@@ -50,7 +50,8 @@ def up(project: Project, ops: OpsSettings, workers: int) -> Iterator[str]:
                 f"port {ops.port} is taken by another program; change ops.port, or stop that program and try again"
             )
         server = [_prefect(), "server", "start", "--host", "127.0.0.1", "--port", str(ops.port)]
-        state = {"url": url, "server": _start(server, env, home / "server.log"), "workers": []}
+        kept = state.get("workers", [])  # workers outlive a killed server and find the new one
+        state = {"url": url, "server": _start(server, env, home / "server.log"), "workers": kept}
         _save(project, state)
         yield f"server starting (log: {home / 'server.log'})"
         _wait_healthy(url, state["server"], home / "server.log")

@@ -126,7 +126,15 @@ def ops(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ops]:
         started.cli("ops", "down")
         del os.environ["STYLEFACTORY_ROOT"]
         assert wait_gone(pids), "ops down left processes"
-        assert not list(opsctl._flow_processes(project))
+        home = str(project.root / ".prefect")
+        assert wait_gone([p.pid for p in psutil.process_iter() if _env_of(p).get("PREFECT_HOME") == home])
+
+
+def _env_of(process: psutil.Process) -> dict[str, str]:
+    try:
+        return process.environ()
+    except (psutil.Error, OSError):
+        return {}
 
 
 def reset(project: Project, style: str) -> None:
