@@ -104,9 +104,10 @@ class TransferSettings(GanSettings):
     """The source learns a style from a few hundred pictures."""
 
     kimg: float = Field(
-        9.0, gt=0, description="Training length in thousand images; longer costs diversity and breaks fusion."
+        10.0, gt=0, description="Training length in thousand images; longer costs diversity and breaks fusion."
     )
-    lr: float = Field(0.003, gt=0, le=0.1, description="Adam rate of generator and discriminator.")
+    lr: float = Field(0.006, gt=0, le=0.1, description="Adam rate of the generator.")
+    lr_d: float = Field(0.003, gt=0, le=0.1, description="Adam rate of the discriminator.")
     lr_mapping: float = Field(
         0.0,
         ge=0,
@@ -118,7 +119,7 @@ class TransferSettings(GanSettings):
         description="Multiplies lr for the generator's layers of a resolution, e.g. {4: 0, 8: 0.5}; 0 freezes them.",
     )
     lr_conv: float = Field(
-        6.0,
+        2.5,
         gt=0,
         le=100,
         description="Multiplies lr for the generator's 3x3 convolutions: how fast shapes follow the style.",
@@ -136,7 +137,7 @@ class TransferSettings(GanSettings):
     augment_p: float = Field(0.1, ge=0, le=1, description="Augmentation probability at the start.")
     ada_kimg: float = Field(30.0, gt=0, description="Thousand images in which p can move by 1.")
     anchor_weight: float = Field(
-        10.0,
+        20.0,
         ge=0,
         le=1000,
         description="Pull of style pictures on the faces of their encoder codes: keeps identities; 0 = off.",
@@ -155,7 +156,9 @@ class TransferSettings(GanSettings):
     use_weights: bool = Field(
         True, description="Draw style pictures by the sampling weights of the distribution report."
     )
-    snapshots: int = Field(4, ge=1, le=50, description="Candidates kept over the run; the best one is published.")
+    snapshots: int = Field(
+        4, ge=1, le=50, description="Candidates kept over the run's second half; the best one is published."
+    )
     min_diversity: float = Field(
         0.5, ge=0, le=2, description="Least diversity of a candidate, relative to the style's own pictures."
     )

@@ -61,7 +61,8 @@ def main(ctx: StageContext) -> None:
     total = int(settings.kimg * 1000)
 
     def keep(nimg: int) -> None:
-        if ctx.device.rank == 0:
+        # Early on faces are half source, half style: with few pictures to measure on, such a one may win by luck.
+        if ctx.device.rank == 0 and nimg > total / 2:
             save_stylegan(candidates / f"{nimg:09d}.safetensors", trainer.averaged, None, {"nimg": nimg})
 
     result = train(
@@ -73,7 +74,7 @@ def main(ctx: StageContext) -> None:
         common.seed,
         common.checkpoint_nimg,
         snapshot=keep,
-        snapshot_nimg=max(1, -(-total // settings.snapshots)),
+        snapshot_nimg=max(1, -(-total // (2 * settings.snapshots))),
         label=f"transfer {style}",
         rank=ctx.device.rank,
     )
@@ -87,7 +88,7 @@ def gan_options(settings: TransferSettings) -> GanOptions:
         batch=settings.batch,
         kimg=settings.kimg,
         lr_g=settings.lr,
-        lr_d=settings.lr,
+        lr_d=settings.lr_d,
         lr_mapping=settings.lr_mapping,
         lr_conv=settings.lr_conv,
         lr_noise=settings.lr_noise,
