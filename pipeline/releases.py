@@ -21,7 +21,7 @@ from pipeline.lock import checkout_lock
 from pipeline.plan import plan
 from pipeline.project import Project
 from pipeline.settings import load_settings
-from stages.common.errors import StageError
+from stages.common.errors import InputError, StageError
 
 LIST = Path("releases.csv")
 FOLDER = Path("releases")
@@ -130,7 +130,13 @@ def _append(path: Path, row: tuple[object, ...]) -> None:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     if path.is_file():
-        text.write(path.read_text(encoding="utf-8"))
+        # newline="": what is there stays as it is, byte for byte
+        try:
+            with path.open(encoding="utf-8", newline="") as file:
+                there = file.read()
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"{path}: cannot be read ({error}); 'git checkout {path.name}' brings it back") from error
+        text.write(there if not there or there.endswith("\n") else there + "\n")
     else:
         writer.writerow(COLUMNS)
     writer.writerow(row)

@@ -23,7 +23,8 @@ def load_settings(path: Path = Path("params.yaml")) -> Settings:
         raise SettingsError(f"{path}: cannot be read ({error}); run the command in the project's folder") from error
     try:
         raw = YAML(typ="safe", pure=True).load(text)
-    except (YAMLError, ValueError) as error:
+    except (YAMLError, ValueError, LookupError, AttributeError, TypeError, RecursionError) as error:
+        # ruamel's own, and what its scalars (!!int _) and deep nesting make Python raise
         raise SettingsError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
     return parse_settings(raw, str(path))
 

@@ -70,5 +70,5 @@ class ExportSettings(Section):
     dynamic: bool = Field(True, description="Accept other input sizes (multiples of 16) as well.")
     inputs: int = Field(8, ge=1, description="Test photos on which MNN and torch are compared.")
     max_error_fp32: float = Field(1e-4, gt=0, description="Largest difference MNN to torch allowed, scale [-1, 1].")
-    max_error_fp16: float = Field(2e-3, gt=0, description="Mean difference allowed for the file with 16-bit weights.")
-    max_error_int8: float = Field(2e-2, gt=0, description="Mean difference allowed for the file with 8-bit weights.")
+    max_error_fp16: float = Field(2e-3, gt=0, description="The same for the file with 16-bit weights.")
+    max_error_int8: float = Field(2e-2, gt=0, description="The same for the file with 8-bit weights.")

@@ -7,14 +7,16 @@ import cv2
 import numpy as np
 
 from stages.common.errors import InputError
-from stages.faces.align import align, ffhq_quad, paste_back
+from stages.faces.align import align, ffhq_quad, paste_back, quad_side
 from stages.faces.detect import Face, FaceDetector, shrink
 from stages.mobile.runtime import MobileStylizer
+from stages.mobile.upscale import enlarge
 
 FINE_SIDE = 1280  # longest side searched for small faces: finds eyes 10 pixels apart in a 1080p group
 TILE = 360  # side of the tiles for Haar
 CREDIBLE = 0.6  # share of the best score that a face found in a tile needs; below are collars and patterns
 MIN_EYES = 8.0  # pixels between the eyes; below that a face has no detail to draw from
+LARGEST = 1024  # side to which a drawn face is enlarged with the photo's detail; above that plainly
 SAME_FACE = 0.5  # two finds are one face when their eyes lie closer than this share of the eye distance
 
 
@@ -72,6 +74,9 @@ class FrameStylizer:
         """The photo with the face in ``quad`` stylised."""
         crop = align(rgb, quad, self.stylizer.size)
         styled, mask = self.stylizer.run(crop)
+        side = min(round(quad_side(quad)), LARGEST)
+        if side > self.stylizer.size:
+            styled = enlarge(crop, styled, align(rgb, quad, side))
         return paste_back(rgb, styled, mask * self.options.strength, quad)
 
     def whole(self, rgb: np.ndarray) -> np.ndarray:
@@ -84,8 +89,9 @@ class FrameStylizer:
         if not content["dynamic"] or max(small) > 8 * size:
             small = (size, size)
         how = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
-        styled, mask = self.stylizer.run(cv2.resize(rgb, small, interpolation=how))
-        styled = cv2.resize(styled, (width, height), interpolation=cv2.INTER_CUBIC)
+        small_rgb = cv2.resize(rgb, small, interpolation=how)
+        styled, mask = self.stylizer.run(small_rgb)
+        styled = enlarge(small_rgb, styled, rgb)
         share = cv2.resize(mask, (width, height), interpolation=cv2.INTER_LINEAR)[..., None] * self.options.strength
         mixed = (rgb * (1 - share) + styled * share + 0.5).clip(0, 255).astype(np.uint8)
         return np.where(share > 0, mixed, rgb)

@@ -8,6 +8,8 @@ convolving them there cost twice as much.
 """
 
 import copy
+import itertools
+import math
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -199,6 +201,37 @@ def fold_batch_norm(net: nn.Module) -> Any:
                 del module._modules[name]
             for i, layer in enumerate(layers):
                 module.add_module(str(i), layer)
+    return net
+
+
+@torch.no_grad()
+def settle_to_half(net: MobileNet) -> MobileNet:
+    """An eval-mode float32 copy whose *folded* weights are float16 numbers, so that the fp16 file loses nothing.
+
+    Every batch norm goes into its convolution, the result is rounded to float16, and the batch norm that stays is the
+    identity plus the bias. Rounding moves single pixels by some thousandths once, here, where it is still measured,
+    instead of between the network that was measured and the file on the phone.
+    """
+    net = copy.deepcopy(net).float().eval().requires_grad_(False)
+    for module in list(net.modules()):
+        if not isinstance(module, nn.Sequential):
+            continue
+        for conv, norm in itertools.pairwise(module):
+            if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                folded = fuse_conv_bn_eval(conv, norm)
+                assert folded.bias is not None and norm.running_mean is not None and norm.running_var is not None
+                conv.weight.copy_(folded.weight.half())
+                norm.bias.copy_(folded.bias.half())
+                norm.running_mean.zero_()
+                norm.running_var.fill_(1.0)
+                norm.weight.fill_(math.sqrt(1.0 + norm.eps))
+    assert net.head.bias is not None
+    for parameter, channel in ((net.head.weight, 1), (net.head.bias, 0)):
+        # the exported mask channel is scaled (see Deployed): what is rounded is the exported number
+        scale = torch.tensor([1.0, 1.0, 1.0, 2 / MASK_SLOPE]).view(
+            [-1 if i == channel else 1 for i in range(parameter.ndim)]
+        )
+        parameter.copy_((parameter * scale).half().float() / scale)
     return net
 
 

@@ -19,7 +19,7 @@ from stages.mobile import losses
 from stages.mobile.data import load_training_data
 from stages.mobile.measures import measure
 from stages.mobile.models import save_mobile
-from stages.mobile.network import TIERS, count_macs, parameter_count
+from stages.mobile.network import TIERS, count_macs, parameter_count, settle_to_half
 from stages.mobile.trainer import Teachers, Trainer, averaged
 from stages.pair.models import load_translator
 
@@ -50,7 +50,7 @@ def main(ctx: StageContext) -> None:
     result = trainer.run(ctx.work, ctx.settings.common.checkpoint_nimg, grid_nimg=max(trainer.total // 4, 1))
     if ctx.device.rank:
         return
-    net = averaged(trainer)
+    net = settle_to_half(averaged(trainer))
     held_out = data.validation or data.pairs
     figures = measure(net, held_out)
     summary: dict[str, Any] = {

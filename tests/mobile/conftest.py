@@ -10,7 +10,7 @@ import torch
 from stages.common.atomic import write_json
 from stages.common.shards import write_shard
 from stages.mobile.export import FILES, describe, export_files
-from stages.mobile.network import MobileNet
+from stages.mobile.network import MobileNet, settle_to_half
 
 SIDE = 32
 
@@ -31,7 +31,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with mobile.mnn and all that belongs to it, side 32."""
     folder = tmp_path_factory.mktemp("model")
     photos = torch.rand(2, 3, SIDE, SIDE) * 2 - 1
-    net = lively()
+    net = settle_to_half(lively())
     figures = export_files(net, folder, photos, {"fp32": 1e-4, "fp16": 1.0, "int8": 1.0}, dynamic=True)
     write_json(folder / "mobile.json", describe(net, {}, "toy", SIDE, True, folder, figures))
     assert all((folder / name).is_file() for name in FILES.values())

@@ -9,7 +9,7 @@ from torch import nn
 from stages.common.errors import ModelFileError
 from stages.common.modelfile import save_model
 from stages.mobile.models import load_mobile, save_mobile
-from stages.mobile.network import TIERS, Deployed, MobileNet, count_macs, parameter_count
+from stages.mobile.network import TIERS, Deployed, MobileNet, count_macs, parameter_count, settle_to_half
 
 from .conftest import lively
 
@@ -51,6 +51,16 @@ def test_deployed_equals_trained() -> None:
             assert torch.allclose(want, have, atol=2e-5)
     assert not any(isinstance(m, nn.BatchNorm2d) for m in Deployed(net).modules())
     assert any(isinstance(m, nn.BatchNorm2d) for m in net.modules())  # the original stays as it was
+
+
+def test_settled_weights_are_half_precision_numbers_once_folded() -> None:
+    net, photo = lively("m"), torch.rand(2, 3, 64, 64) * 2 - 1
+    settled = settle_to_half(net)
+    with torch.no_grad():
+        for want, have in zip(net(photo), settled(photo), strict=True):
+            assert torch.allclose(want, have, atol=2e-2)
+    for parameter in Deployed(settled).parameters():
+        assert torch.allclose(parameter, parameter.half().float(), rtol=1e-6, atol=0)
 
 
 def test_model_file_round_trip_and_refusals(tmp_path: Path) -> None:
