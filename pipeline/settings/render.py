@@ -130,7 +130,11 @@ def _rows(model: type[BaseModel], prefix: str) -> list[str]:
 
 
 def _allowed(info: FieldInfo) -> str:
-    limits = [str(limit).split("(")[-1].rstrip(")").replace("=", " ") for limit in info.metadata]
+    limits = [
+        str(limit).split("(")[-1].rstrip(")").replace("=", " ")
+        for limit in info.metadata
+        if "Validator" not in type(limit).__name__
+    ]
     text = _type_name(info.annotation)
     return ", ".join([text, *limits]).replace("|", "\\|")
 

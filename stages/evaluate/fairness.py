@@ -19,6 +19,9 @@ METRICS = {
 }
 """Column of the per-picture table → row of the verdict."""
 
+INVISIBLE = {"background_psnr": 40.0}
+"""Above these nobody sees a difference (40 dB: 2.5 grey levels), so groups do not differ there either."""
+
 ITA_GROUPS = ((55, "very light"), (41, "light"), (28, "intermediate"), (10, "tan"), (-30, "brown"))
 """Skin tone by individual typology angle, degrees above which (Chardon et al. 1991); below the last: dark."""
 
@@ -101,7 +104,7 @@ def worst_gap(gaps: list[Gap], metric: str) -> Gap | None:
 def _largest(
     table: pd.DataFrame, names: NDArray[np.object_], metric: str, grouping: str, least: int, draws: int
 ) -> Gap | None:
-    values = table[metric].to_numpy(dtype=np.float64)
+    values = np.minimum(table[metric].to_numpy(dtype=np.float64), INVISIBLE.get(metric, np.inf))
     keep = np.isfinite(values) & (names != "")
     values, labels = values[keep], names[keep]
     sizes = pd.Series(labels).value_counts()

@@ -64,3 +64,13 @@ def test_small_groups_are_not_compared() -> None:
     rows = fairness.by_group(values, {"group": names})
     assert set(rows["group"]) == {"a", "b"}
     assert int(rows[(rows.group == "b") & (rows.metric == "identity")]["n"].iloc[0]) == 3
+
+
+def test_differences_nobody_can_see_are_no_gap() -> None:
+    names = pd.Series(["a"] * 20 + ["b"] * 20)
+    scores = np.concatenate([np.full(20, 45.0), np.full(20, 56.0)])
+    unseen, seen = (table(np.full(40, np.nan)).assign(background_psnr=s) for s in (scores, scores - 15))
+    (gap,) = fairness.largest_gaps(unseen, {"group": names}, least=8)
+    assert gap.estimate.value == 0
+    (gap,) = fairness.largest_gaps(seen, {"group": names}, least=8)
+    assert gap.estimate.value == pytest.approx(10)
