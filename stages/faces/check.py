@@ -125,6 +125,8 @@ def variety_notes(described: dict[str, Any], kind: Kind) -> list[str]:
         missing = [name for name, share in described["tones"].items() if share < 0.02]
         if len(missing) >= 3:
             notes.append(f"Skin tones hardly present: {', '.join(missing)}; people with them will be served badly.")
+    if kind == "photos" and "yaw" in described.get("not_measured", []):
+        notes.append("Pose (yaw): not measured, so profiles were not refused; face_detection_yunet.onnx measures it.")
     if kind == "photos" and described.get("turned_15_degrees", 1.0) < 0.02:
         notes.append("Hardly any turned heads; results on turned heads will be weaker.")
     return notes

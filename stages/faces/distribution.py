@@ -18,8 +18,12 @@ MEASURES = ("roll", "yaw", "sharpness", "brightness", "ita", "mouth_open", "mask
 
 
 def distribution(table: pd.DataFrame) -> dict[str, Any]:
-    """Percentiles 5, 50, 95 of every measure, and the shares of skin tones, turned heads and open mouths."""
-    result: dict[str, Any] = {}
+    """Percentiles 5, 50, 95 of every measure, and the shares of skin tones, turned heads and open mouths.
+
+    n says in how many faces a measure was taken; "not_measured" names those that no face has (NaN in every row: yaw
+    with a detector that gives no nose).
+    """
+    result: dict[str, Any] = {"not_measured": [name for name in MEASURES if not table[name].notna().any()]}
     for name in MEASURES:
         values = table[name].dropna().to_numpy(float)
         if len(values):

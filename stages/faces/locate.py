@@ -5,9 +5,9 @@ from typing import Any
 
 import cv2
 import numpy as np
-import pandas as pd
 
 from stages.common.errors import InputError
+from stages.common.tables import read_table
 from stages.faces.align import CANON_EYE_L, CANON_EYE_R, CANON_MOUTH
 from stages.faces.detect import Face, FaceDetector, shrink
 
@@ -32,21 +32,17 @@ def read_landmarks(folder: Path) -> dict[str, Face]:
     path = folder / LANDMARKS
     if not path.is_file():
         return {}
+    table = read_table(path, {"file": str}, ("file", *_POINTS))
     try:
-        table = pd.read_csv(path, dtype={"file": str})
-        missing = [name for name in ("file", *_POINTS) if name not in table.columns]
-        if missing:
-            raise InputError(f"{path}: has no column {', '.join(missing)}")
-        table = table.dropna(subset=["file", *_POINTS])
-        values = table[[*_POINTS]].astype(float).to_numpy()
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, ValueError) as error:
-        raise InputError(f"{path}: not a readable table of landmarks ({error})") from error
-    mouths = table[["mouth_x", "mouth_y"]].to_numpy(float) if {"mouth_x", "mouth_y"} <= set(table.columns) else None
+        points = table.reindex(columns=[*_POINTS, "mouth_x", "mouth_y"]).astype(float).to_numpy()
+    except ValueError as error:
+        raise InputError(f"{path}: a position is no number ({' '.join(str(error).split())})") from error
+    usable = table["file"].notna().to_numpy() & np.isfinite(points[:, :4]).all(axis=1)
     faces = {}
-    for i, file in enumerate(table["file"]):
-        eyes = sorted([values[i, :2].tolist(), values[i, 2:].tolist()])
-        mouth = mouths[i].tolist() if mouths is not None and np.isfinite(mouths[i]).all() else None
-        faces[file] = face_at(eyes[0], eyes[1], mouth, "landmarks")
+    for file, place in zip(table["file"][usable], points[usable], strict=True):
+        eyes = sorted([place[:2].tolist(), place[2:4].tolist()])
+        mouth = place[4:].tolist() if np.isfinite(place[4:]).all() else None
+        faces[str(file)] = face_at(eyes[0], eyes[1], mouth, "landmarks")
     return faces
 
 

@@ -10,6 +10,7 @@ from pipeline.settings.faces import PhotosSettings
 from stages.common.errors import InputError
 from stages.common.images import list_images
 from stages.common.runner import StageContext, run_stage
+from stages.common.tables import read_table
 from stages.faces.cache import PictureCache
 from stages.faces.groups import compile_pattern
 from stages.faces.ingest import CACHE, Options, Way, ingest, make_options
@@ -88,9 +89,9 @@ def read_holdout(path: Path) -> frozenset[str]:
         InputError: it cannot be read or has neither column.
     """
     try:
-        table = pd.read_csv(path, dtype=str)
-    except (OSError, pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise InputError(f"photos.holdout: {path} cannot be read ({error})") from error
+        table = read_table(path, str)
+    except InputError as error:
+        raise InputError(f"photos.holdout: {error}") from error
     columns = [name for name in ("file", "person") if name in table.columns]
     if not columns:
         raise InputError(f"photos.holdout: {path} needs a column file or person")
@@ -99,7 +100,8 @@ def read_holdout(path: Path) -> frozenset[str]:
 
 def inputs(settings: Settings, style: str) -> list[Path]:
     """Files whose content decides about the result."""
-    return [Path(settings.photos.path)]
+    mine = settings.photos
+    return [Path(name) for name in (mine.path, mine.holdout) if name]
 
 
 if __name__ == "__main__":

@@ -55,7 +55,10 @@ def _identifier(file: str, content: str, face: int) -> str:
 
 
 def measure_reasons(table: pd.DataFrame, limits: Limits) -> pd.DataFrame:
-    """The first limit each candidate breaks, as columns reason and detail ("" where it breaks none)."""
+    """The first limit each candidate breaks, as columns reason and detail ("" where it breaks none).
+
+    What was not measured (NaN) breaks no limit; the distribution names it.
+    """
     least = limits.min_source * limits.resolution
     checks: list[tuple[str, pd.Series, str]] = [
         ("face_too_small", table["side"] < least, f"crop of {{side:.0f}} px, needs {least:.0f}"),
@@ -63,7 +66,7 @@ def measure_reasons(table: pd.DataFrame, limits: Limits) -> pd.DataFrame:
         ("too_bright", table["brightness"] > limits.max_brightness, "mean luma {brightness:.0f}"),
         ("blurred", table["sharpness"] < limits.min_sharpness, "sharpness {sharpness:.2f}"),
         ("rolled", table["roll"].abs() > limits.max_roll, "roll {roll:.0f} degrees"),
-        ("profile", table["yaw"].abs() > limits.max_yaw, "yaw about {yaw:.0f} degrees"),
+        ("profile", table["yaw"].abs().fillna(0.0) > limits.max_yaw, "yaw about {yaw:.0f} degrees"),
     ]
     reason = pd.Series("", index=table.index)
     detail = pd.Series("", index=table.index)

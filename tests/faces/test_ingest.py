@@ -5,6 +5,7 @@ import json
 import struct
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,8 +13,9 @@ import pytest
 from PIL import Image
 
 from stages.common.errors import InputError
+from stages.common.hashing import tree_hash
 from stages.common.images import read_image, write_png
-from stages.faces import cache, photos, style_faces
+from stages.faces import cache, drawn, ingest, photos, places, style_faces
 from stages.faces.check import check_pictures
 from tests.faces.helpers import context, draw_head, landmarks_csv, on_colour, settings_with
 
@@ -218,6 +220,72 @@ def test_adding_pictures_costs_only_those_and_moves_nobody(tmp_path, monkeypatch
     assert (second.loc[first.index, "id"] == first["id"]).all()
 
 
+def counted(monkeypatch: pytest.MonkeyPatch, module: Any, name: str) -> list[Any]:
+    """The results of every call of a function from now on."""
+    calls, inner = [], getattr(module, name)
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        calls.append(inner(*args, **kwargs))
+        return calls[-1]
+
+    monkeypatch.setattr(module, name, call)
+    return calls
+
+
+def heads(folder: Path, start: int, stop: int) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for seed in range(start, stop):
+        write_png(folder / f"head_{seed:03d}.png", draw_head(seed)[0])
+
+
+def work_of_ten_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, align: str) -> dict[str, Any]:
+    """Counts the work of a run with 10 more pictures than the run before; checks that only the set decides."""
+    heads(tmp_path / "in", 0, 20)
+    settings = settings_with(pictures="in", style_faces={"align": align, "detector": "haar", "min_sharpness": 0.0})
+    looks = counted(monkeypatch, drawn, "learn_look")
+    first, _, _, _ = style_faces.prepare(tmp_path / "in", settings, tmp_path)
+    heads(tmp_path / "in", 20, 30)
+    detected, refined = counted(monkeypatch, drawn, "find_drawn"), counted(monkeypatch, places, "_refine_all")
+    searched, made = counted(monkeypatch, places, "_search_all"), counted(monkeypatch, ingest, "make_sample")
+    warm, _, _, _ = style_faces.prepare(tmp_path / "in", settings, tmp_path)
+    work = {"detected": len(detected), "refined": len(refined), "searched": len(searched), "made": len(made)}
+    for calls in (detected, refined, searched, made):
+        calls.clear()
+    again, _, _, _ = style_faces.prepare(tmp_path / "in", settings, tmp_path)
+    assert not detected and not refined and not searched and not made
+    cold, _, _, _ = style_faces.prepare(tmp_path / "in", settings, tmp_path / "elsewhere")
+    assert warm.equals(again) and warm.equals(cold) and len(warm) > len(first) > 10
+    quads = warm.set_index("file")["quad"].reindex(first["file"]).to_numpy()
+    work["moved"] = int((quads != first["quad"].to_numpy()).sum())
+    if looks:
+        work["changed"] = len(set(looks[1].names()) - set(looks[0].names()))
+    return work
+
+
+@pytest.mark.parametrize("align", ["alpha", "center"])
+def test_adding_style_pictures_costs_only_those(tmp_path, monkeypatch, align):
+    assert work_of_ten_more(tmp_path, monkeypatch, align)["made"] == 10
+
+
+@pytest.mark.parametrize("align", ["auto", "detect"])
+def test_adding_style_pictures_costs_only_those_while_the_look_stays(tmp_path, monkeypatch, align):
+    look = drawn.learn_look
+
+    def old_look(candidates: dict[str, Any]) -> Any:
+        return look({name: found for name, found in candidates.items() if name < "head_020"})
+
+    monkeypatch.setattr(drawn, "learn_look", old_look)
+    work = work_of_ten_more(tmp_path, monkeypatch, align)
+    assert work["changed"] == 0 and work["moved"] == 0
+    assert work["detected"] == work["refined"] == work["made"] == 10 and work["searched"] <= 10
+
+
+def test_a_changed_look_costs_as_much_as_it_changes(tmp_path, monkeypatch):
+    work = work_of_ten_more(tmp_path, monkeypatch, "auto")  # so small a set that its look does change
+    assert work["changed"] >= 1 and work["detected"] == 10 and work["refined"] == 30
+    assert work["made"] <= 10 + work["moved"] + 5 and work["made"] < 20
+
+
 @pytest.mark.parametrize("align", ["center", "alpha"])
 def test_other_ways_to_align(tmp_path, align):
     style_folder(tmp_path / "in", 6)
@@ -244,6 +312,18 @@ def test_holdout_goes_to_test(tmp_path):
     settings = settings_with(photos={"holdout": "hold.csv", "test_share": 0.0, "min_sharpness": 0.1})
     table, _, _, _ = photos.prepare(folder, settings, tmp_path)
     assert table.set_index("file")["split"].eq("test").pipe(lambda s: s.index[s].tolist()) == ["head_003.png"]
+
+
+def test_holdout_list_is_an_input(tmp_path):
+    (tmp_path / "in").mkdir()
+    path, folder = tmp_path / "hold.csv", str(tmp_path / "in")
+    held = settings_with(photos={"path": folder, "holdout": str(path)})
+    hashes = []
+    for text in ("person\nanna\n", "person\nbert\n"):
+        path.write_text(text)
+        hashes.append(tree_hash(photos.inputs(held, "")))
+    assert hashes[0] != hashes[1]
+    assert photos.inputs(settings_with(photos={"path": "in"}), "") == [Path("in")]
 
 
 def test_verdict_before_anything_is_registered(tmp_path):

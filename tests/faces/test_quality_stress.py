@@ -11,6 +11,7 @@ from stages.faces.backgrounds import background, composite, replace_background
 from stages.faces.check import variety_notes
 from stages.faces.detect import Face
 from stages.faces.distribution import distribution, tone_shares
+from stages.faces.select import Limits, balance_weights, measure_reasons
 from stages.faces.stress import stress
 from tests.faces.helpers import draw_head, on_colour
 
@@ -98,9 +99,25 @@ def test_distribution_and_notes():
     table["yaw"], table["ita"] = np.nan, [60.0, 58, 61]
     described = distribution(table)
     assert described["tones"]["very_light"] == 1 and "yaw" not in described and described["roll"]["n"] == 3
+    assert described["not_measured"] == ["yaw"] and "turned_15_degrees" not in described
     assert sum(tone_shares(pd.Series([-50.0, 0, 20, 30, 50, 60])).values()) == pytest.approx(1, abs=0.001)
     notes = variety_notes(described, "photos")
     assert any("Skin tones" in note for note in notes) and any("equally bright" in note for note in notes)
+    assert any("not measured" in note for note in notes) and not any("Hardly any turned" in note for note in notes)
+    table["yaw"] = [np.nan, 3.0, -20.0]
+    described = distribution(table)
+    assert described["not_measured"] == [] and described["yaw"]["n"] == 2 and described["turned_15_degrees"] == 0.5
+    assert not any("not measured" in note for note in variety_notes(described, "photos"))
+
+
+def test_unmeasured_yaw_breaks_no_limit_and_has_a_weight():
+    table = pd.DataFrame({"side": [99.0] * 3, "brightness": 99.0, "sharpness": 9.0, "roll": 0.0, "ita": 50.0})
+    table["yaw"] = [np.nan, 10.0, -70.0]
+    reasons = measure_reasons(table, Limits(64, 0.75, 1.0, 45, 50))
+    assert reasons["reason"].tolist() == ["", "", "profile"]
+    for yaw in (table["yaw"], np.nan):
+        weights = balance_weights(table.assign(yaw=yaw), 1.0, ("yaw", "brightness", "ita"))
+        assert np.isfinite(weights).all() and weights.mean() == pytest.approx(1)
 
 
 def test_stress_moves_landmarks_and_masks_along():
