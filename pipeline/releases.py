@@ -129,14 +129,15 @@ def _bundle(project: Project, name: str, files: list[Path], card: str) -> Path:
 def _append(path: Path, row: tuple[object, ...]) -> None:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
+    there = ""
     if path.is_file():
-        # newline="": what is there stays as it is, byte for byte
         try:
-            with path.open(encoding="utf-8", newline="") as file:
+            with path.open(encoding="utf-8", newline="") as file:  # "": what is there stays as it is, byte for byte
                 there = file.read()
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"{path}: cannot be read ({error}); 'git checkout {path.name}' brings it back") from error
-        text.write(there if not there or there.endswith("\n") else there + "\n")
+    if there:
+        text.write(there if there.endswith("\n") else there + "\n")
     else:
         writer.writerow(COLUMNS)
     writer.writerow(row)

@@ -38,6 +38,9 @@ def survey(project: Project, styles: list[str]) -> list[StageStatus]:
     """The state of every stage, shared ones first under style ""; works on a chain never built.
 
     Upstream counts: a stage whose own inputs are unchanged is stale when a stage before it will run again.
+
+    Raises:
+        StageError: DVC cannot read the project.
     """
     try:
         changed = dvc.changed(project)

@@ -157,6 +157,10 @@ def use_photos(
 
     Returns:
         Number of usable photos according to the check.
+
+    Raises:
+        SettingsError: two of the folders have the same name.
+        StageError, InputError: the check could not run, or found too few usable photos.
     """
     names = [folder.resolve().name for folder in folders]
     if len(set(names)) != len(names):

@@ -14,6 +14,7 @@ from stages.common.hashing import tree_hash
 from stages.common.images import read_image
 from stages.common.seeding import rng
 from stages.common.shards import read_shards, shard_files
+from stages.common.tables import read_table
 
 CACHE = Path("work/cache")
 
@@ -54,11 +55,9 @@ class FaceDataset:
         index_file = self.folder / "index.csv"
         if not index_file.is_file():
             raise InputError(f"{index_file}: missing; run the stage that makes {self.folder} first")
-        try:
-            index = pd.read_csv(index_file, dtype={"id": str, "person": str, "design": str, "photo_id": str})
-        except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-            raise InputError(f"{index_file}: not a readable CSV ({error})") from error
-        if "id" not in index.columns or index["id"].isna().any():
+        needed = ("id",) if split is None else ("id", "split")
+        index = read_table(index_file, {"id": str, "person": str, "design": str, "photo_id": str}, needed)
+        if index["id"].isna().any():
             raise InputError(f"{index_file}: every row needs an id")
         self._maps = self._open_cache(index["id"].tolist(), cache)
         keep = np.arange(len(index)) if split is None else np.flatnonzero(index["split"].to_numpy() == split)

@@ -58,7 +58,17 @@ def read_image(path: Path, alpha: Literal["drop", "keep"] = "drop", max_pixels: 
 def decode_image(
     data: bytes, name: object, alpha: Literal["drop", "keep"] = "drop", max_pixels: int = MAX_PIXELS
 ) -> np.ndarray:
-    """:func:`read_image` for bytes in memory; ``name`` stands in error messages."""
+    """:func:`read_image` for bytes in memory: uint8 [H, W, 3], or [H, W, 4] where alpha is kept and there.
+
+    Args:
+        data: the file's content.
+        name: stands in error messages.
+        alpha: see :func:`read_image`.
+        max_pixels: larger pictures are refused.
+
+    Raises:
+        ImageError: see :func:`read_image`.
+    """
     if not data:
         raise ImageError(name, "empty", "is empty (0 bytes)")
     try:

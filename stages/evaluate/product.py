@@ -20,7 +20,7 @@ SHIFT = 0.03
 
 
 def equivariance(stylize: Stylize, faces: Faces) -> NDArray[np.float64]:
-    """PSNR in dB, per picture, between stylizing the shifted photo and shifting the stylized photo.
+    """PSNR in dB, [N], between stylizing the shifted photo and shifting the stylized photo.
 
     Measured away from the borders, where the two cannot agree. High means that video does not flicker.
     """

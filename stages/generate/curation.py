@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from stages.common.errors import InputError
+from stages.common.tables import read_table
 
 COLUMNS = ["id", "decision", "reason"]
 
@@ -24,13 +25,7 @@ def read_decisions(path: Path) -> pd.DataFrame:
     """
     if not path.is_file():
         return pd.DataFrame(columns=COLUMNS, dtype=str)
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not a readable CSV ({error})") from error
-    missing = [name for name in ("id", "decision") if name not in table.columns]
-    if missing:
-        raise InputError(f"{path}: column {missing[0]} is missing; it needs {', '.join(COLUMNS)}")
+    table = read_table(path, str, ("id", "decision"), keep_default_na=False)
     table["decision"] = table["decision"].str.strip().str.lower()
     table = table[(table["id"] != "") & (table["decision"] != "")]
     wrong = table[~table["decision"].isin(["keep", "drop"])]

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from stages.common.errors import ModelFileError
 from stages.common.modelfile import load_model, load_state, save_model
 
 KIND = "encoder"
@@ -138,7 +139,10 @@ def load_encoder(path: Path) -> Encoder:
         ModelFileError: absent, damaged, another kind of model, or layers that do not fit.
     """
     file = load_model(path, KIND)
-    encoder = Encoder(EncoderConfig(**{k: int(file.config[k]) for k in ("resolution", "num_ws", "w_dim")}))
+    try:
+        encoder = Encoder(EncoderConfig(**{k: int(file.config[k]) for k in ("resolution", "num_ws", "w_dim")}))
+    except (KeyError, TypeError, ValueError, ArithmeticError, RuntimeError) as error:
+        raise ModelFileError(f"{path}: its header does not describe an encoder ({error!r})") from error
     load_state(encoder, file.state, path)
     encoder = encoder.eval().requires_grad_(False)
     return encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -149,7 +149,7 @@ def sample_ws(generator: Generator, n: int, device: Device) -> Tensor:
 
 
 def disturb(images: Tensor) -> Tensor:
-    """A little of what photos have and samples lack: grain, exposure and contrast."""
+    """A little of what photos have and samples lack: grain, exposure and contrast; images [N, 3, R, R] in [-1, 1]."""
     n = len(images)
     contrast = torch.empty(n, 1, 1, 1, device=images.device).uniform_(0.9, 1.1)
     light = torch.empty(n, 1, 1, 1, device=images.device).uniform_(-0.06, 0.06)

@@ -54,9 +54,7 @@ def fuse_generators(source: Generator, transferred: Generator, settings: FuseSet
 
 @torch.no_grad()
 def sheet(generators: Sequence[Generator], seed: int, faces: int = SHEET_FACES, psi: float = SHEET_PSI) -> np.ndarray:
-    """One row per generator, the same latents down each column; latents from the first one's mapping
-    network.
-    """
+    """One row per generator, the same latents (the first one's mapping) down each column: uint8 [H, W, 3]."""
     first = generators[0]
     z = torch.randn(faces, first.arch.z_dim, generator=seeded(seed, "fusion sheet"))
     ws = first.mapping(z.to(first.mapping.w_avg.device), psi)

@@ -142,10 +142,10 @@ def same_mapping(a: State, b: State) -> bool:
 def rebase_affines(state: State, onto: State, samples: int = 4096, z_dim: int | None = None) -> dict[str, Tensor]:
     """`state` with its affine layers changed so that it understands the w of `onto`'s mapping network.
 
-    Fits w_state ~ A w_onto + c by least squares over `samples` latents (both mapping networks fed the same
-    z) and folds
-    A and c into every affine layer: style = W (A w + c) + b. The mapping network becomes `onto`'s. Exact
-    where the two mappings differ by an affine map, which fine-tuning at 1/100 of the rate stays near.
+    Fits w_state ~ A w_onto + c by least squares over `samples` latents (both mapping networks fed the same z), with
+    A [w_dim, w_dim] and c [w_dim], and folds A and c into every affine layer: style = W (A w + c) + b. The mapping
+    network becomes `onto`'s. Exact where the two mappings differ by an affine map, which fine-tuning at 1/100 of the
+    rate stays near.
     """
     generator = torch.Generator().manual_seed(0)
     z = torch.randn(samples, z_dim or state["mapping.fc0.weight"].shape[1], generator=generator, dtype=torch.float64)

@@ -51,7 +51,12 @@ def inputs(settings: Settings, style: str) -> Sequence[Path]:
 
 
 def fit_filter(root: Path, style: str, resolution: int, loss: float, own: Tensor | None = None) -> YieldFilter:
-    """The yield filter of a style, from its training pictures, the photos and the model's `own` samples."""
+    """The yield filter of a style, from its training pictures, the photos and the model's `own` samples.
+
+    Args:
+        loss: share of real style faces it may reject, over all checks.
+        own: samples of the fused model, [N, 3, R, R] in [-1, 1].
+    """
     encoder = load_encoder(root / "models/source/encoder.safetensors")
     landmarks = load_landmark_net(root / LANDMARKS)
     _, discriminator, _ = load_stylegan(root / f"models/{style}/transferred.safetensors")
@@ -127,7 +132,11 @@ def workers(ctx: StageContext) -> int:
 
 
 def near_duplicates(latents: dict[str, NDArray[np.float16]], space: LatentSpace, limit: float) -> dict[str, str]:
-    """{id: id it repeats} of samples whose mean w is nearer than `limit` to an earlier one's (1 = two random ones)."""
+    """{id: id it repeats} of samples whose mean w is nearer than `limit` to an earlier one's (1 = two random ones).
+
+    Args:
+        latents: w [num_ws, w_dim] by id.
+    """
     ids = list(latents)
     if not ids or limit <= 0:
         return {}
@@ -144,7 +153,7 @@ def near_duplicates(latents: dict[str, NDArray[np.float16]], space: LatentSpace,
 
 
 def read_latents(folder: Path) -> dict[str, NDArray[np.float16]]:
-    """Latents of all shards by id, in shard order."""
+    """Latents w [num_ws, w_dim], float16, of all shards by id, in shard order."""
     out: dict[str, NDArray[np.float16]] = {}
     for path in sorted(folder.glob("*.npz")):
         with np.load(path) as file:
@@ -223,7 +232,7 @@ def figures(rows: list[dict[str, Any]], rejected: list[dict[str, Any]]) -> dict[
 
 
 def preview(folder: Path, cache: Path, count: int = PREVIEW) -> NDArray[np.uint8]:
-    """Photo and styled face side by side, evenly picked over the index."""
+    """Photo and styled face side by side, evenly picked over the index: uint8 [H, W, 3]."""
     from stages.common.shards import read_shards
 
     ids = pd.read_csv(folder / "index.csv", dtype={"id": str})["id"].tolist()

@@ -124,8 +124,8 @@ def space_penalty(space: LatentSpace, ws: Tensor) -> Tensor:
 
 
 def noise_penalty(noise: dict[str, Tensor]) -> Tensor:
-    """Squared autocorrelation with one-pixel shifts over a pyramid down to 8 px, summed over photos and
-    layers.
+    """Squared autocorrelation of noise maps [N, 1, R, R] with one-pixel shifts over a pyramid down to 8 px, a scalar:
+    summed over photos and layers (Karras et al. 2020a, appendix D).
     """
     total = torch.zeros(())
     for x in noise.values():

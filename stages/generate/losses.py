@@ -19,9 +19,10 @@ def discriminator_loss(fake_logits: Tensor, real_logits: Tensor) -> Tensor:
 
 
 def r1_penalty(real_logits: Tensor, real_images: Tensor) -> Tensor:
-    """R1 (Mescheder et al. 2018): mean squared norm of dD/d(image), without gamma / 2.
+    """R1 (Mescheder et al. 2018): mean squared norm of dD/d(image), a scalar, without gamma / 2.
 
-    `real_images` are the images *before* augmentation, requiring gradients; `real_logits` come through it.
+    `real_images` [N, 3, R, R] are the images *before* augmentation, requiring gradients; `real_logits` [N, 1] come
+    through it.
     """
     (gradient,) = torch.autograd.grad(real_logits.sum(), real_images, create_graph=True)
     return gradient.float().square().sum((1, 2, 3)).mean()

@@ -49,7 +49,11 @@ def load_stylegan(path: Path) -> tuple[Generator, Discriminator | None, ModelFil
         discriminator = discriminator_from_official(parts["D"]) if parts["D"] else None
     except ModelFileError as error:
         raise ModelFileError(f"{path}: {error}") from error
-    if generator.arch != Architecture.from_dict(file.config):
+    try:
+        described = Architecture.from_dict(file.config)
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise ModelFileError(f"{path}: its header does not describe a StyleGAN2 ({error!r})") from error
+    if generator.arch != described:
         raise ModelFileError(f"{path}: header says {file.config}, the weights are {generator.arch.as_dict()}")
     if discriminator is not None:
         g, d = generator.arch, discriminator.arch

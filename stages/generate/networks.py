@@ -208,7 +208,7 @@ class Generator(nn.Module):
         self.synthesis = Synthesis(arch)
 
     def styles(self, ws: Tensor) -> dict[str, Tensor]:
-        """Per-layer style parameters of ws, see `Synthesis.styles`."""
+        """Per-layer style parameters of ws [N, num_ws, w_dim], see `Synthesis.styles`."""
         return self.synthesis.styles(ws)
 
     def forward(self, z: Tensor, truncation_psi: float | Tensor = 1.0, noise_mode: NoiseMode = "random") -> Tensor:

@@ -83,10 +83,16 @@ def read_official_pickle(path: Path) -> dict[str, dict[str, Tensor]]:
     try:
         with path.open("rb") as file:
             content = _Reader(file).load()
+        return _networks(content, path)
     except ModelFileError as error:
-        raise ModelFileError(f"{path}: {error}") from error
-    except Exception as error:  # a damaged pickle can raise nearly anything
+        text = str(error)
+        raise ModelFileError(text if text.startswith(str(path)) else f"{path}: {text}") from error
+    except Exception as error:  # a damaged pickle, or modules that hold anything, can raise nearly anything
         raise ModelFileError(f"{path}: damaged or not a pickle ({type(error).__name__})") from error
+
+
+def _networks(content: Any, path: Path) -> dict[str, dict[str, Tensor]]:
+    """The parameters of the records a pickle was read to."""
     if not isinstance(content, dict):
         raise ModelFileError(f"{path}: not an official network pickle (no dictionary of networks)")
     out: dict[str, dict[str, Tensor]] = {}

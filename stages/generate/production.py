@@ -151,7 +151,7 @@ def truncation(settings: GenerateSettings, num_ws: int) -> Tensor:
 
 
 def render(models: Models, ids: list[str], ws: Tensor) -> Faces:
-    """Both pictures of every latent."""
+    """Both pictures, [N, 3, R, R] in [-1, 1], of every latent; ws [N, num_ws, w_dim]."""
     ws = ws.to(models.device.device)
     with torch.no_grad(), models.device.autocast():
         photos = models.source.synthesis(ws, "const").float().clamp(-1, 1)

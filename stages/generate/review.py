@@ -20,6 +20,7 @@ from stages.common.errors import FactoryError, InputError
 from stages.common.images import grid, write_png
 from stages.common.progress import log
 from stages.common.shards import read_shards
+from stages.common.tables import read_table
 from stages.generate.curation import COLUMNS, curation_file, kept, read_decisions
 
 PER_SHEET = 60
@@ -28,11 +29,11 @@ SHOWN = 300  # faces to review at most: the doubtful half by discriminator score
 
 
 def read_styled(root: Path, style: str) -> pd.DataFrame:
-    """The index of a style's generated faces. Raises InputError when there are none."""
+    """The index of a style's generated faces. Raises InputError: there are none, or it is no CSV."""
     path = root / f"data/styled/{style}/index.csv"
     if not path.is_file():
         raise InputError(f"{path} is missing; run the style up to generate first")
-    return pd.read_csv(path, dtype={"id": str, "photo_id": str})
+    return read_table(path, {"id": str, "photo_id": str}, ("id",))
 
 
 def to_review(index: pd.DataFrame, count: int) -> list[str]:
@@ -74,7 +75,11 @@ def contact_sheets(root: Path, style: str, count: int = SHOWN) -> int:
 
 
 def accept(root: Path, style: str, pictures_folder: Path) -> int:
-    """Copy the kept faces into the style's picture folder as pictures of the next round; how many were new."""
+    """Copy the kept faces into the style's picture folder as pictures of the next round; how many were new.
+
+    Raises:
+        InputError: nothing is marked keep, or a kept face is no longer among the generated ones.
+    """
     ids = kept(curation_file(root, style))
     if not ids:
         raise InputError(f"{curation_file(root, style)}: nothing is marked keep; edit the file, then --accept")

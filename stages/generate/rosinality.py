@@ -29,9 +29,14 @@ def read_rosinality(path: Path) -> dict[str, dict[str, Tensor]]:
     if not isinstance(content, Mapping) or not isinstance(content.get("g_ema", content.get("g")), Mapping):
         raise ModelFileError(f"{path}: holds neither g_ema nor g; not a rosinality checkpoint")
     generator = _tensors(path, content.get("g_ema", content.get("g")))
-    out = {"G": _generator(path, generator, content.get("latent_avg"))}
-    if isinstance(content.get("d"), Mapping):
-        out["D"] = _discriminator(path, _tensors(path, content["d"]))
+    try:
+        out = {"G": _generator(path, generator, content.get("latent_avg"))}
+        if isinstance(content.get("d"), Mapping):
+            out["D"] = _discriminator(path, _tensors(path, content["d"]))
+    except (IndexError, RuntimeError) as error:  # a tensor without the dimensions its name promises
+        raise ModelFileError(
+            f"{path}: a parameter has the wrong shape ({' '.join(str(error).split())[:80]})"
+        ) from error
     return out
 
 

@@ -22,13 +22,12 @@ from stages.common.progress import log
 from stages.common.runner import StageContext, run_stage
 from stages.common.seeding import generator as seeded
 from stages.common.seeding import seed_all
-from stages.generate.ada import SETS
 from stages.generate.encoder import load_encoder, save_encoder
 from stages.generate.encoder_training import train_encoder
 from stages.generate.import_weights import Imported, read_weights
 from stages.generate.models import save_stylegan
 from stages.generate.networks import Architecture, Discriminator, Generator
-from stages.generate.train import GanOptions, GanTrainer
+from stages.generate.train import GanOptions, GanTrainer, options_from
 from stages.generate.training_photos import load_training_photos, real_batches
 from stages.generate.weights import balance_demodulated
 
@@ -118,27 +117,12 @@ def _train_encoder(ctx: StageContext, model: Imported, photos: Tensor | None, ta
 
 def gan_options(settings: SourceSettings) -> GanOptions:
     """The trainer's options from the settings."""
-    return GanOptions(
-        batch=settings.batch,
-        kimg=settings.kimg,
-        lr_g=settings.lr,
+    return options_from(
+        settings,
         lr_d=settings.lr,
-        lr_mapping=settings.lr_mapping,
-        lr_conv=settings.lr_conv,
-        lr_noise=settings.lr_noise,
         # Adam's moments are empty at the start, also when weights are continued.
         warmup_kimg=min(1.0, settings.kimg / 10),
-        decay_from=settings.decay_from,
-        gamma=settings.gamma,
-        path_weight=settings.path_weight,
-        mixing=settings.mixing,
-        ema_kimg=settings.ema_kimg,
         ema_rampup=0.2 if settings.start else 0.05,
-        mirror=settings.mirror,
-        operations=SETS[settings.augment],
-        augment_p=settings.augment_p,
-        ada_target=settings.ada_target,
-        ada_kimg=settings.ada_kimg,
     )
 
 

@@ -2,17 +2,18 @@
 
 import copy
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
+from pipeline.settings.generate import GanSettings
 from stages.common.device import Device, average_gradients
 from stages.common.ema import EMA, half_life_beta
 from stages.common.loop import Stateful
 from stages.generate import losses
-from stages.generate.ada import FACE, AdaptiveAugment, AugmentSet
+from stages.generate.ada import FACE, SETS, AdaptiveAugment, AugmentSet
 from stages.generate.anchors import Anchors
 from stages.generate.layers import StyledConv
 from stages.generate.networks import Discriminator, Generator
@@ -71,6 +72,13 @@ class GanOptions:
             return ramp
         progress = min(1.0, (done - self.decay_from) / (1 - self.decay_from))
         return ramp * (1 + progress * (self.decay_to - 1))
+
+
+def options_from(settings: GanSettings, **own: Any) -> GanOptions:
+    """Options of one run: what settings and options have under the same name, the rest and exceptions from `own`."""
+    values = settings.model_dump()
+    same = {option.name: values[option.name] for option in fields(GanOptions) if option.name in values}
+    return GanOptions(**{**same, "lr_g": values["lr"], "operations": SETS[settings.augment], **own})
 
 
 class _PathMean:
@@ -143,7 +151,7 @@ class GanTrainer:
         }
 
     def step(self, nimg: int) -> dict[str, float | Tensor]:
-        """One update of G and D after `nimg` images; the caller seeds torch. Returns losses by name."""
+        """One update of G and D after `nimg` images; the caller seeds torch. Returns scalar losses by name."""
         o, index = self.options, nimg // self.options.batch
         self._set_rates(o.lr_scale(nimg))
         parts, fake = self._generator_step(nimg)

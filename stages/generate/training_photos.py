@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor
 
@@ -11,6 +10,7 @@ from stages.common.dataset import sample_indices
 from stages.common.errors import ImageError, InputError
 from stages.common.images import list_images, read_image
 from stages.common.progress import log
+from stages.common.tables import read_table
 from stages.faces.align import align, ffhq_quad
 from stages.faces.detect import FaceDetector
 from stages.generate.train import RealBatch
@@ -62,10 +62,7 @@ def load_training_photos(folder: Path, resolution: int, exclude: Path | None) ->
 def _without(files: list[Path], folder: Path, exclude: Path | None) -> list[Path]:
     if exclude is None:
         return files
-    try:
-        names = set(pd.read_csv(exclude, dtype=str)["file"])
-    except (OSError, KeyError, ValueError) as error:
-        raise InputError(f"{exclude}: not a readable CSV with a column 'file' ({error})") from error
+    names = set(read_table(exclude, str, ("file",))["file"])
     kept = [path for path in files if path.relative_to(folder).as_posix() not in names]
     if len(kept) == len(files):
         raise InputError(f"{exclude}: names no photo of {folder}; paths must be relative to that folder")

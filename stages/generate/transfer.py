@@ -21,13 +21,12 @@ from stages.common.modelfile import file_hash
 from stages.common.progress import log
 from stages.common.runner import StageContext, run_stage
 from stages.common.seeding import generator as seeded
-from stages.generate.ada import SETS
 from stages.generate.anchors import Anchors, make_anchors
 from stages.generate.encoder import Encoder, load_encoder
 from stages.generate.models import load_stylegan, save_stylegan
 from stages.generate.networks import Discriminator, Generator
 from stages.generate.snapshots import PSI, Candidate, Judge, as_rows, choose
-from stages.generate.train import GanOptions, GanTrainer, RealBatch
+from stages.generate.train import GanOptions, GanTrainer, RealBatch, options_from
 
 SOURCE = Path("models/source/source.safetensors")
 ENCODER = SOURCE.with_name("encoder.safetensors")
@@ -84,33 +83,12 @@ def main(ctx: StageContext) -> None:
 
 def gan_options(settings: TransferSettings) -> GanOptions:
     """The trainer's options from the settings."""
-    return GanOptions(
-        batch=settings.batch,
-        kimg=settings.kimg,
-        lr_g=settings.lr,
-        lr_d=settings.lr_d,
-        lr_mapping=settings.lr_mapping,
-        lr_conv=settings.lr_conv,
-        lr_noise=settings.lr_noise,
-        lr_by_resolution=settings.lr_by_resolution,
+    return options_from(
+        settings,
         # Adam's moments are empty at the start.
         warmup_kimg=min(0.3, settings.kimg / 20),
-        decay_from=settings.decay_from,
-        freeze_d=settings.freeze_d,
-        gamma=settings.gamma,
-        path_weight=settings.path_weight,
-        mixing=settings.mixing,
-        ema_kimg=settings.ema_kimg,
         ema_rampup=0.0,
-        mirror=settings.mirror,
-        operations=SETS[settings.augment],
-        augment_p=settings.augment_p,
-        ada_target=settings.ada_target,
-        ada_kimg=settings.ada_kimg,
-        activation_weight=settings.activation_weight,
-        consistency_weight=settings.consistency_weight,
         constraint_resolutions=tuple(settings.constraint_resolutions),
-        anchor_weight=settings.anchor_weight,
     )
 
 

@@ -18,10 +18,13 @@ def _tensors(state: State) -> dict[str, Tensor]:
     return {name: torch.as_tensor(np.asarray(v) if not isinstance(v, Tensor) else v) for name, v in state.items()}
 
 
-def _shape(state: Mapping[str, Tensor], name: str) -> torch.Size:
+def _shape(state: Mapping[str, Tensor], name: str, dimensions: int = 4) -> torch.Size:
     if name not in state:
         raise ModelFileError(f"not StyleGAN2 weights: {name} is missing")
-    return state[name].shape
+    shape = state[name].shape
+    if len(shape) != dimensions or 0 in shape:
+        raise ModelFileError(f"not StyleGAN2 weights: {name} has shape {list(shape)}, expected {dimensions} dimensions")
+    return shape
 
 
 def _channel_limits(channels: dict[int, int]) -> tuple[int, int]:
@@ -72,7 +75,7 @@ def generator_from_official(state: State) -> Generator:
         raise ModelFileError("class-conditional generators are not supported (mapping.embed is present)")
     channels = {r: _shape(tensors, f"synthesis.b{r}.conv1.weight")[0] for r in blocks}
     base, limit = _channel_limits(channels)
-    w_dim, z_dim = _shape(tensors, "mapping.fc0.weight")
+    w_dim, z_dim = _shape(tensors, "mapping.fc0.weight", 2)
     arch = _architecture(blocks, z_dim, w_dim, len(layers), base, limit)
     net = Generator(arch)
     _load(net, tensors, "generator")
@@ -80,9 +83,12 @@ def generator_from_official(state: State) -> Generator:
 
 
 def discriminator_from_official(state: State) -> Discriminator:
-    """Discriminator (float32, eval mode) from arrays under official names; errors as `generator_from_official`.
+    """Discriminator (float32, eval mode) from arrays under official names.
 
     The latent sizes of its `arch` are 0: a discriminator does not know them.
+
+    Raises:
+        ModelFileError: as `generator_from_official`.
     """
     tensors = _tensors(state)
     blocks = sorted({int(m[1]) for name in tensors if (m := re.match(r"b(\d+)\.", name))})

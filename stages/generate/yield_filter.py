@@ -169,7 +169,7 @@ def realness(discriminator: Discriminator, images: Tensor, spread: float) -> Ten
 
 @torch.no_grad()
 def usual_spread(discriminator: Discriminator, images: Tensor) -> float:
-    """The minibatch standard deviation of real pictures, averaged over groups of four."""
+    """The minibatch standard deviation of real pictures [N, 3, R, R], averaged over groups of four."""
     x = discriminator.features(images[: len(images) // 4 * 4][:256])[4].float()
     return float(minibatch_std(x).mean())
 

@@ -25,7 +25,7 @@ def load_mobile(path: Path) -> tuple[MobileNet, ModelFile]:
     """
     file = load_model(path, KIND)
     tier = file.config.get("tier")
-    if tier not in TIERS or not isinstance(file.config.get("resolution"), int):
+    if not isinstance(tier, str) or tier not in TIERS or not isinstance(file.config.get("resolution"), int):
         raise ModelFileError(f"{path}: its header names no known tier ({', '.join(TIERS)}) or no resolution")
     net = MobileNet(tier)
     if file.config.get("shape") != _as_json(asdict(TIERS[tier])):

@@ -117,9 +117,10 @@ def read_sidecar(model: Path) -> Sidecar:
         raise ModelFileError(f"{path}: lacks {', '.join(missing)}; export the model again")
     if content["version"] != SIDECAR_VERSION:
         raise ModelFileError(f"{path}: version {content['version']}, this program reads {SIDECAR_VERSION}")
-    known = content["files"].get(model.name)
+    files = content["files"]
+    known = files.get(model.name) if isinstance(files, dict) else None
     # MNN may crash the process on a damaged file, so the hash comes first
-    if known is None or known.get("sha256") != file_hash(model):
+    if not isinstance(known, dict) or known.get("sha256") != file_hash(model):
         raise ModelFileError(f"{model}: is not the file its sidecar {path.name} describes (cut short or replaced)")
     return Sidecar(path, content)
 

@@ -38,7 +38,8 @@ def look_at(images: Tensor, where: Tensor) -> Tensor:
 def augment(images: Tensor, probability: float) -> Tensor:
     """Differentiable augmentation (Zhao et al. 2020): brightness, saturation, contrast, translation by up to 1/8.
 
-    Each happens per sample with ``probability``; real and fake pictures must both go through it.
+    ``images`` [N, 3, H, W] in [-1, 1] to the same. Each happens per sample with ``probability``; real and fake pictures
+    must both go through it.
     """
     if probability <= 0:
         return images

@@ -86,7 +86,7 @@ def score_pairs(
 
 
 def quality(scores: dict[str, np.ndarray]) -> np.ndarray:
-    """One figure per pair to sort sheets by: mean of those of mask, position, likeness, cleanness that are known."""
+    """One figure per pair, [N], to sort sheets by: mean of mask, position, likeness and cleanness where known."""
     parts = [
         scores["mask_iou"],
         1 - np.clip(scores["landmark_shift"] / 0.06, 0, 1),
@@ -98,8 +98,9 @@ def quality(scores: dict[str, np.ndarray]) -> np.ndarray:
 
 
 def artefacts(photos: Tensor, styled: Tensor, mask: Tensor) -> np.ndarray:
-    """Share of head pixels that are specks, or clipped where the photo is not.
+    """Share [N] of head pixels that are specks, or clipped where the photo is not.
 
+    Pictures [N, 3, H, W] in [-1, 1], ``mask`` [N, 1, H, W] in [0, 1]; NaN where the mask is empty.
     A speck differs by more than 60 of 255 levels from the median of its 5×5 neighbourhood in some channel, in the
     result but not in the photo (glints and pupils are in both).
     """

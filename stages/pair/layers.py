@@ -58,7 +58,7 @@ def scale_shift(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
 
 
 def instance_norm(x: Tensor) -> Tensor:
-    """Zero mean, unit variance per sample and channel (no learned affine, as in the paper)."""
+    """Zero mean, unit variance per sample and channel of [N, C, H, W] (no learned affine, as in the paper)."""
     mean, var = moments(x)
     scale = torch.rsqrt(var + EPS)
     return scale_shift(x, scale, -mean * scale)

@@ -10,12 +10,12 @@ from torch import Tensor
 
 
 def lsgan(logits: Sequence[Tensor], target: float, rows: slice = slice(None)) -> Tensor:
-    """Mean squared distance of every head's logits to ``target``, heads summed; ``rows`` selects samples."""
+    """Mean squared distance of every head's logits [N, ...] to ``target``, heads summed; ``rows`` selects samples."""
     return torch.stack([(head[rows] - target).square().mean() for head in logits]).sum()
 
 
 def discriminator_loss(logits: Sequence[Tensor], real: int, fake: int, edge_weight: float) -> Tensor:
-    """Loss of a batch stacked as ``real`` reals, ``fake`` translations, then edge-smoothed reals (CartoonGAN)."""
+    """Scalar loss of a batch stacked as ``real`` reals, ``fake`` translations, edge-smoothed reals (CartoonGAN)."""
     loss = lsgan(logits, 1.0, slice(0, real)) + lsgan(logits, 0.0, slice(real, real + fake))
     if edge_weight > 0 and logits[0].shape[0] > real + fake:
         loss = loss + edge_weight * lsgan(logits, 0.0, slice(real + fake, None))
@@ -37,8 +37,9 @@ def masked_l1(a: Tensor, b: Tensor, weight: Tensor) -> Tensor:
 
 
 def pair_loss(content: Tensor, target: Tensor, mask: Tensor) -> Tensor:
-    """L1 inside the head on colours and on their differences to the right and lower neighbour.
+    """L1 inside the head on colours and on their differences to the right and lower neighbour, a scalar.
 
+    ``content`` and ``target`` [N, 3, H, W] in [-1, 1], ``mask`` [N, 1, H, W] in [0, 1].
     Colours alone are satisfied by a blur: latent pairs are only approximate. Differences keep eyes and outlines crisp.
     """
     error = content - target
@@ -49,13 +50,13 @@ def pair_loss(content: Tensor, target: Tensor, mask: Tensor) -> Tensor:
 
 
 def cycle_loss(back: Tensor, start: Tensor, region: Tensor | None, outside: float) -> Tensor:
-    """L1 between a picture and its way there and back; outside ``region`` weighted by ``outside``."""
+    """L1 between a picture [N, 3, H, W] and its way there and back; outside ``region`` weighted by ``outside``."""
     error = (back - start).abs()
     return error.mean() if region is None else (error * (region + outside * (1 - region))).mean()
 
 
 def background_loss(output: Tensor, photo: Tensor, region: Tensor) -> Tensor:
-    """‖(1 − region) ⊙ (output − photo)‖₁ per pixel of the background (region variant's L_bg)."""
+    """‖(1 − region) ⊙ (output − photo)‖₁ per pixel of the background (region variant's L_bg); region [N, 1, H, W]."""
     return masked_l1(output, photo, 1 - region)
 
 
@@ -63,7 +64,7 @@ def background_loss(output: Tensor, photo: Tensor, region: Tensor) -> Tensor:
 
 
 def mask_loss(logits: Tensor, head: Tensor) -> Tensor:
-    """Binary cross-entropy of the mask branch against the soft head mask in [0, 1]."""
+    """Binary cross-entropy of the mask branch's logits against the soft head mask in [0, 1], both [N, 1, H, W]."""
     return F.binary_cross_entropy_with_logits(logits, head)
 
 
@@ -73,7 +74,10 @@ def total_variation(mask: Tensor) -> Tensor:
 
 
 def area_hinge(mask: Tensor, head: Tensor, slack: float = 0.1) -> Tensor:
-    """Zero while the mask's area is within ``slack`` (relative) of the head's, then linear: no collapse to 0 or 1."""
+    """Zero while the mask's area is within ``slack`` (relative) of the head's, then linear: no collapse to 0 or 1.
+
+    Both [N, 1, H, W] in [0, 1]; the mean over samples.
+    """
     area, wanted = mask.mean((1, 2, 3)), head.mean((1, 2, 3))
     return F.relu((area - wanted).abs() - slack * wanted).mean()
 

@@ -25,7 +25,7 @@ def load_translator(path: Path) -> TranslatorGenerator:
     file = load_model(path, KIND)
     try:
         generator = TranslatorGenerator(TranslatorConfig(**file.config))
-    except TypeError as error:
+    except (TypeError, ValueError, RuntimeError) as error:  # of Python, of a check, of torch for sizes
         raise ModelFileError(f"{path}: its header does not describe a translator ({error})") from error
     load_state(generator, file.state, path)
     return generator.eval().requires_grad_(False)

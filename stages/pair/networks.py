@@ -28,6 +28,7 @@ class TranslatorConfig:
     skip: bool = True
 
     def as_dict(self) -> dict[str, Any]:
+        """For the header of a model file."""
         return asdict(self)
 
 
@@ -226,5 +227,5 @@ class DiscriminatorPair(nn.Module):
         self.parts = nn.ModuleList(Discriminator(width, count) for count in layers)
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """All logits of ``x``: patches and CAM of each discriminator, to be judged alike."""
+        """All logits of ``x`` [N, 3, H, W]: patches and CAM of each discriminator, to be judged alike."""
         return [logits for part in self.parts for logits in part(x)]

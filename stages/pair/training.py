@@ -86,7 +86,7 @@ class Trainer:
         }
 
     def step(self, batch: Batch, nimg: int) -> dict[str, Tensor]:
-        """One update of all networks after ``nimg`` photos; returns the losses by name, unweighted."""
+        """One update of all networks after ``nimg`` photos; returns the scalar losses by name, unweighted."""
         s = self.settings
         total = s.kimg * 1000
         warm = bool(len(batch.pair_photo)) and nimg < s.warm_kimg * 1000
@@ -298,8 +298,8 @@ class Trainer:
 def shared_regions(photo_region: Tensor, style_region: Tensor) -> tuple[Tensor, Tensor]:
     """Each region cut by a random one of the other domain, so that both have silhouettes of the same distribution.
 
-    Photos' heads and a style's heads differ in outline. Seen through their own regions the discriminators would judge
-    by the outline alone, about which the translator can do nothing.
+    Regions [N, 1, H, W] in [0, 1] to the same. Photos' heads and a style's heads differ in outline. Seen through their
+    own regions the discriminators would judge by the outline alone, about which the translator can do nothing.
     """
     photo_partner = torch.randint(len(style_region), (len(photo_region),), device=photo_region.device)
     style_partner = torch.randint(len(photo_region), (len(style_region),), device=photo_region.device)

@@ -127,7 +127,7 @@ def check(net: TranslatorGenerator, photos: FaceDataset, resolution: int) -> dic
 
 
 def spread(size: int, count: int) -> np.ndarray:
-    """At most ``count`` positions evenly over ``size`` samples."""
+    """At most ``count`` positions, int64 [n], evenly over ``size`` samples."""
     return np.unique(np.linspace(0, size - 1, min(size, count)).round().astype(int))
 
 

@@ -76,7 +76,7 @@ class Yardstick:
         return figures, to_uint8(results[spread(len(results), PICTURES)])
 
     def shown(self) -> np.ndarray:
-        """The photos that belong to the pictures of :meth:`measure`."""
+        """The photos that belong to the pictures of :meth:`measure`, uint8 [N, H, W, 3]."""
         return to_uint8(self.images[spread(len(self.images), PICTURES)])
 
 
@@ -119,7 +119,7 @@ def run_trials(
 def command(
     name: str, description: str | None, work: Callable[[StageContext, float | None], None], argv: Sequence[str] | None
 ) -> None:
-    """Command line ``--style S [--kimg K]`` around ``work``; exits with the project's codes."""
+    """Command line ``--style S [--kimg K]`` around ``work``; errors end in one line and an exit code."""
     parser = argparse.ArgumentParser(prog=f"python -m stages.pair.{name}", description=description)
     parser.add_argument("--style", required=True, help="name of a style in params.yaml")
     parser.add_argument("--kimg", type=float, help="images per trial, thousands; default translate.kimg")

@@ -123,5 +123,5 @@ def test_too_few_photos_and_useless_lists(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="names no photo"):
         load_training_photos(tmp_path / "photos", 32, tmp_path / "held.csv")
     (tmp_path / "bad.csv").write_text("name\nx\n")
-    with pytest.raises(InputError, match="column 'file'"):
+    with pytest.raises(InputError, match="column file is missing"):
         load_training_photos(tmp_path / "photos", 32, tmp_path / "bad.csv")
