@@ -36,12 +36,12 @@ def ffhq_quad(eye_l: Point, eye_r: Point, mouth: Point | None = None) -> np.ndar
 
 
 def quad_side(quad: np.ndarray) -> float:
-    """Side of the square crop in source pixels."""
+    """Side in source pixels of a square crop, float [4, 2]."""
     return float(np.linalg.norm(quad[3] - quad[0]))
 
 
 def quad_roll(quad: np.ndarray) -> float:
-    """Roll in degrees, positive when the head's right side in the picture hangs lower."""
+    """Roll in degrees of a crop, float [4, 2]; positive when the head's right side in the picture hangs lower."""
     across = quad[3] - quad[0]
     return math.degrees(math.atan2(across[1], across[0]))
 

@@ -120,7 +120,7 @@ class FaceDetector:
 
 
 def shrink(rgb: np.ndarray, side: int) -> tuple[np.ndarray, float]:
-    """The picture scaled (by area down, cubic up, at most 4x) to the longest side ``side``, and the factor."""
+    """The picture, uint8 [H, W, 3], scaled (by area down, cubic up, at most 4x) to the side ``side``; the factor."""
     scale = min(side / max(rgb.shape[:2]), 4.0)
     if scale == 1:
         return rgb, 1.0

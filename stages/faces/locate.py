@@ -67,6 +67,7 @@ def face_in_centre(shape: tuple[int, ...]) -> Face:
 def face_in_alpha(alpha: np.ndarray) -> Face | None:
     """The face guessed from a head's silhouette: usual proportions of a drawn head in its box; None for an empty one.
 
+    ``alpha`` is uint8 [H, W].
     A bust is cut below the head first, at its neck: the narrowest row above wider ones.
     """
     solid = alpha >= 128
@@ -124,7 +125,7 @@ GREY = 160
 
 
 def on_grey(picture: np.ndarray) -> np.ndarray:
-    """RGBA on a middle grey that neither light nor dark drawings vanish in; RGB as it is."""
+    """RGBA uint8 [H, W, 4] on a middle grey that neither light nor dark drawings vanish in; RGB [H, W, 3] as it is."""
     if picture.shape[2] == 3:
         return picture
     weight = picture[..., 3:].astype(np.float32) / 255

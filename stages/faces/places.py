@@ -24,7 +24,7 @@ Place = tuple[Face, float]  # a face and its correlation with a template
 
 
 def choose_face(picture: np.ndarray, faces: Sequence[Face], look: Look) -> tuple[Face | None, float]:
-    """:func:`recall_face` of a picture at hand, nothing remembered."""
+    """:func:`recall_face` of a picture at hand, uint8 [H, W, 3 or 4], nothing remembered."""
     return recall_face(lambda: picture, faces, look, {})
 
 
@@ -115,7 +115,10 @@ def _search_all(picture: np.ndarray, look: Look) -> list[Place | None]:
 
 
 def refine(grey: np.ndarray, face: Face, look: Look) -> list[Place]:
-    """Moves and scales a face to where a template fits best nearby; per template, with the correlation there."""
+    """Moves and scales a face to where a template fits best nearby; per template, with the correlation there.
+
+    ``grey`` is uint8 [H, W].
+    """
     gap = float(np.hypot(face.eye_r[0] - face.eye_l[0], face.eye_r[1] - face.eye_l[1]))
     best = [(face, -1.0)] * len(look.templates)
     for zoom in (0.8, 0.87, 0.93, 1.0, 1.07, 1.15, 1.25):
@@ -198,5 +201,5 @@ def _mean(values: np.ndarray) -> np.ndarray:
 
 
 def inside(picture: np.ndarray, face: Face) -> bool:
-    """Whether the surroundings of a face's eyes are drawn; always so without transparency."""
+    """Whether the surroundings of a face's eyes are drawn, uint8 [H, W, 3 or 4]; always so without transparency."""
     return picture.shape[2] == 3 or float(patch_at(picture[..., 3], face).mean()) >= 255 * OPAQUE

@@ -127,7 +127,11 @@ def with_background_copies(table: pd.DataFrame, copies: int) -> pd.DataFrame:
 def publish(
     table: pd.DataFrame, rejected: pd.DataFrame, summary: dict[str, Any], cache: PictureCache, work: Path, final: Path
 ) -> None:
-    """Writes the dataset below ``work`` and puts it in the place of ``final``."""
+    """Writes the dataset below ``work`` and puts it in the place of ``final``.
+
+    Raises:
+        InputError: somebody emptied the picture cache meanwhile.
+    """
     folder = work / "dataset"
     shutil.rmtree(folder, ignore_errors=True)
     for name in ("images", "masks"):

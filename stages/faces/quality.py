@@ -16,7 +16,11 @@ def luma(rgb: np.ndarray) -> np.ndarray:
 
 
 def sharpness(rgb: np.ndarray, mask: np.ndarray) -> float:
-    """Mean magnitude of the 3x3 Laplacian of luma inside the mask (architecture.md, measures)."""
+    """Mean magnitude of the 3x3 Laplacian of luma inside the mask (architecture.md, measures).
+
+    Args:
+        rgb: uint8 [H, W, 3]. mask: uint8 [H, W].
+    """
     inside = cv2.erode(mask, np.ones((3, 3), np.uint8)) >= 128
     if not inside.any():
         return 0.0
@@ -24,7 +28,7 @@ def sharpness(rgb: np.ndarray, mask: np.ndarray) -> float:
 
 
 def brightness(rgb: np.ndarray, mask: np.ndarray) -> float:
-    """Mean luma inside the mask, 0..255; of the whole picture when the mask is empty."""
+    """Mean luma, 0..255, of rgb uint8 [H, W, 3] inside the mask uint8 [H, W]; of all of it when the mask is empty."""
     inside = mask >= 128
     grey = luma(rgb)
     return float(grey[inside].mean()) if inside.any() else float(grey.mean())
@@ -35,6 +39,9 @@ def typology_angle(rgb: np.ndarray, mask: np.ndarray, eye_l: Point, eye_r: Point
 
     About > 55 very light, 41 to 55 light, 28 to 41 intermediate, 10 to 28 tan, -30 to 10 brown, below dark. On drawn
     or colour-cast pictures it is a hue measure only. NaN when the cheeks are not in the mask.
+
+    Args:
+        rgb: uint8 [H, W, 3]. mask: uint8 [H, W]. eye_l, eye_r, mouth: (x, y) in pixels.
     """
     left, right = np.asarray(eye_l), np.asarray(eye_r)
     across = right - left
@@ -58,6 +65,7 @@ def mouth_open(rgb: np.ndarray, eye_l: Point, eye_r: Point, mouth: Point | None)
     """Share of the mouth's surroundings that is cavity or teeth, 0..1: far darker, or brighter and paler, than skin.
 
     A proxy good enough for a distribution (closed about 0.05, broad smile 0.2 and more), not a measurement of a mouth.
+    ``rgb`` is uint8 [H, W, 3]; NaN without a mouth point.
     """
     if mouth is None:
         return math.nan
@@ -94,7 +102,7 @@ def yaw(face: Face) -> float:
 
 
 def perceptual_hash(rgb: np.ndarray) -> str:
-    """64-bit DCT hash of the aligned face as 16 hex digits (Zauner 2010); equal pictures differ in few bits."""
+    """64-bit DCT hash (Zauner 2010) of uint8 [H, W, 3] as 16 hex digits; equal pictures differ in few bits."""
     small = cv2.resize(luma(rgb), (32, 32), interpolation=cv2.INTER_AREA)
     low = cv2.dct(small)[:8, :8].ravel()
     bits = low > np.median(low[1:])

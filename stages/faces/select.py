@@ -81,7 +81,7 @@ def mark_duplicates(table: pd.DataFrame, pixels: Callable[[int], np.ndarray]) ->
 
     Args:
         table: candidates with content, phash, side, file; a clean 0.. index.
-        pixels: position to aligned picture, called for look-alikes only.
+        pixels: position to aligned picture, uint8 [R, R, 3], called for look-alikes only.
 
     Returns:
         Columns near (position of the group's first member; pictures with few differing hash bits) and same_as
@@ -127,7 +127,7 @@ def assign_splits(groups: pd.Series, tied: list[int], val_share: float, test_sha
 
 
 def balance_weights(table: pd.DataFrame, strength: float, columns: tuple[str, ...]) -> np.ndarray:
-    """Sampling weights, mean 1, that even out the joint histogram of ``columns`` (thirds of each one's range).
+    """Sampling weights, float [N] of mean 1, that even out the joint histogram of ``columns`` (thirds of each range).
 
     Args:
         strength: 0 gives ones, 1 the inverse frequency of the bin; limited to 1/4 .. 4 of the mean either way.

@@ -50,7 +50,7 @@ def annotated(image: np.ndarray, mask: np.ndarray, row: pd.Series, resolution: i
 
 
 def thumbnail(path: Path) -> np.ndarray:
-    """The original, fitted into a tile; a grey tile when it cannot be read."""
+    """The original, fitted into a tile, uint8 [TILE, TILE, 3]; a grey tile when it cannot be read."""
     canvas = np.full((TILE, TILE, 3), 128, np.uint8)
     try:
         picture = read_image(path)

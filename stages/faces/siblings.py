@@ -31,7 +31,7 @@ def share(
 
     Args:
         faces, likeness: what was found in each picture and its correlation with the set's look.
-        outlines: :func:`silhouette` of each picture.
+        outlines: :func:`silhouette` of each picture, bool [h, w].
         sizes: (height, width) of each picture; only equal sizes are compared.
     """
     result = list(faces)

@@ -75,7 +75,10 @@ def warp(images: torch.Tensor, theta: torch.Tensor) -> torch.Tensor:
 
 
 def replace_background(photo: torch.Tensor, mask: torch.Tensor, share: float) -> torch.Tensor:
-    """Puts a share of the heads on smooth random colours or on another photo's background, with its own detail."""
+    """Puts a share of the heads on smooth random colours or on another photo's background, with its own detail.
+
+    photo [N, 3, H, W] in [-1, 1], mask [N, 1, H, W] in [0, 1] → [N, 3, H, W].
+    """
     n, _, height, width = photo.shape
     coarse = torch.rand(n, 3, 4, 4, device=photo.device) * 2 - 1
     colours = F.interpolate(coarse, (height, width), mode="bilinear", align_corners=False)
@@ -87,7 +90,10 @@ def replace_background(photo: torch.Tensor, mask: torch.Tensor, share: float) ->
 
 
 def relight(photo: torch.Tensor, strength: float) -> torch.Tensor:
-    """Brightness, contrast, gamma, saturation, white balance and a sideways light gradient; clipped to [-1, 1]."""
+    """Brightness, contrast, gamma, saturation, white balance and a sideways light gradient.
+
+    photo [N, 3, H, W] in [-1, 1] → the same; strength 0 changes nothing.
+    """
     n, _, height, width = photo.shape
 
     def around_zero(*shape: int) -> torch.Tensor:
@@ -107,7 +113,7 @@ def relight(photo: torch.Tensor, strength: float) -> torch.Tensor:
 
 
 def damage(photo: torch.Tensor, share: float) -> torch.Tensor:
-    """Blurs, adds noise to or JPEG-compresses a share of the inputs, one of the three each; clipped to [-1, 1]."""
+    """Blurs, adds noise to or JPEG-compresses a share of the inputs, one of the three each; [N, 3, H, W] in [-1, 1]."""
     n = len(photo)
     kind = torch.randint(0, 3, (n, 1, 1, 1), device=photo.device)
     blurred = gaussian_blur(photo, 5, sigma=float(torch.empty(1).uniform_(0.4, 1.2)))

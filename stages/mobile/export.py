@@ -108,7 +108,7 @@ def export_files(
 
 @torch.no_grad()
 def parity(net: MobileNet, path: Path, photos: torch.Tensor, side: int) -> dict[str, float]:
-    """Largest and mean difference of both outputs between the file at ``path`` and torch, at size ``side``."""
+    """Largest and mean difference of both outputs between the file and torch, on photos [N, 3, S, S] at ``side``."""
     module, largest, total = MnnModule(path), 0.0, 0.0
     for photo in photos.split(1):
         if photo.shape[-1] != side:

@@ -61,7 +61,7 @@ class FrameStylizer:
         return [ffhq_quad(face.eye_l, face.eye_r, face.mouth) for face in faces]
 
     def faces(self, rgb: np.ndarray) -> list[Face]:
-        """Faces to stylise, largest first: all with ``all_faces``, else one or none."""
+        """Faces to stylise in uint8 [H, W, 3], largest first: all with ``all_faces``, else one or none."""
         assert self.detector is not None
         faces = self.detector.detect(rgb)
         if self.options.all_faces and max(rgb.shape[:2]) > 640:
@@ -71,7 +71,7 @@ class FrameStylizer:
         return faces if self.options.all_faces else faces[:1]
 
     def paste(self, rgb: np.ndarray, quad: np.ndarray) -> np.ndarray:
-        """The photo with the face in ``quad`` stylised."""
+        """The photo, uint8 [H, W, 3], with the face in ``quad``, float [4, 2], stylised."""
         crop = align(rgb, quad, self.stylizer.size)
         styled, mask = self.stylizer.run(crop)
         side = min(round(quad_side(quad)), LARGEST)
@@ -80,7 +80,7 @@ class FrameStylizer:
         return paste_back(rgb, styled, mask * self.options.strength, quad)
 
     def whole(self, rgb: np.ndarray) -> np.ndarray:
-        """The frame as one crop, scaled so that its short side is what the model was trained for."""
+        """The frame, uint8 [H, W, 3], as one crop, scaled so that its short side is what the model was trained for."""
         height, width = rgb.shape[:2]
         content = self.stylizer.sidecar.content
         multiple, size = int(content["multiple"]), self.stylizer.size
@@ -98,7 +98,7 @@ class FrameStylizer:
 
 
 def small_faces(rgb: np.ndarray, detector: FaceDetector) -> list[Face]:
-    """Faces of a large picture, searched at :data:`FINE_SIDE`; by Haar in overlapping tiles.
+    """Faces of a large picture, uint8 [H, W, 3], searched at :data:`FINE_SIDE`; by Haar in overlapping tiles.
 
     The Haar finder looks for nothing below a fifth of what it is given, hence tiles. A tile without a face offers its
     best mistake, hence the comparison with the best score anywhere.

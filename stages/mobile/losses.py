@@ -24,7 +24,10 @@ def pixel_loss(output: torch.Tensor, target: torch.Tensor, mask: torch.Tensor, h
 
 
 def mask_loss(logits: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Binary cross-entropy of the network's mask logits with the head mask; acts where the hard sigmoid is flat too."""
+    """Binary cross-entropy of the network's mask logits with the head mask; acts where the hard sigmoid is flat too.
+
+    Both [N, 1, H, W].
+    """
     return F.binary_cross_entropy_with_logits(logits, mask)
 
 
@@ -48,7 +51,10 @@ def discriminator_features(discriminator: nn.Module) -> Features:
 
 
 def perceptual_loss(features: Features, output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Mean over layers of L1 between features, relative to the target's mean magnitude in that layer."""
+    """Mean over layers of L1 between features, relative to the target's mean magnitude in that layer.
+
+    output, target [N, 3, H, W] in [-1, 1].
+    """
     with torch.no_grad():
         wanted = features(target)
     total = output.new_zeros(())
@@ -59,7 +65,10 @@ def perceptual_loss(features: Features, output: torch.Tensor, target: torch.Tens
 
 
 def colour_loss(output: torch.Tensor, target: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """L1 on Y plus Huber on U and V (AnimeGANv2), inside the head, of blurred pictures: tones, not edges."""
+    """L1 on Y plus Huber on U and V (AnimeGANv2), inside the head, of blurred pictures: tones, not edges.
+
+    output, target [N, 3, H, W]; mask [N, 1, H, W].
+    """
     matrix = output.new_tensor([[0.299, 0.587, 0.114], [-0.147, -0.289, 0.436], [0.615, -0.515, -0.1]])
     difference = gaussian_blur(torch.einsum("ij,njhw->nihw", matrix, (output - target) * mask), 5)
     y, uv = difference[:, :1], difference[:, 1:]
@@ -76,7 +85,10 @@ def total_variation(images: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
 def discriminator_loss(
     real: Sequence[torch.Tensor], fake: Sequence[torch.Tensor], smooth: Sequence[torch.Tensor] | None, edge: float
 ) -> torch.Tensor:
-    """Least-squares loss over scales: real → 1, drawn → 0, edge-smoothed → 0 with weight ``edge``."""
+    """Least-squares loss over scales: real → 1, drawn → 0, edge-smoothed → 0 with weight ``edge``.
+
+    Each a list over scales of scores [N, 1, h, w].
+    """
     loss = torch.stack(
         [(r.float() - 1).square().mean() + f.float().square().mean() for r, f in zip(real, fake, strict=True)]
     )
@@ -87,7 +99,7 @@ def discriminator_loss(
 
 
 def generator_loss(fake: Sequence[torch.Tensor]) -> torch.Tensor:
-    """Least-squares loss over scales: drawn → 1."""
+    """Least-squares loss over scales: drawn → 1; scores [N, 1, h, w] per scale."""
     return torch.stack([(f.float() - 1).square().mean() for f in fake]).mean()
 
 

@@ -43,7 +43,7 @@ def measure(net: MobileNet, dataset: FaceDataset, limit: int = 128) -> dict[str,
 
 @torch.no_grad()
 def equivariance(net: MobileNet, photos: torch.Tensor) -> float:
-    """Mean |f(Tx) − T f(x)| over sub-pixel shifts T, two pixels of rim left out; scale of [-1, 1]."""
+    """Mean |f(Tx) − T f(x)| over sub-pixel shifts T of photos [N, 3, H, W] in [-1, 1]; two pixels of rim left out."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         shift = sub_pixel_shift(len(photos), photos.shape[-1], photos.device)

@@ -215,7 +215,7 @@ class Trainer:
 
     @torch.no_grad()
     def preview(self) -> np.ndarray:
-        """Rows photo, target, drawn for the same pairs each time; held-out ones where there are any."""
+        """Rows photo, target, drawn for the same pairs each time, held-out ones if there are any; uint8 [H, W, 3]."""
         dataset = self.data.validation or self.data.pairs
         chosen = np.linspace(0, len(dataset) - 1, min(PREVIEW, len(dataset))).astype(int)
         pairs = to_pairs(dataset, chosen, self.device.device)
