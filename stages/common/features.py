@@ -192,7 +192,7 @@ def encoder_net(root: Path) -> FeatureNet:
 
     path = encoder_file(root)
     encoder = load_encoder(path).eval()
-    return FeatureNet("enc", "encoder, pooled", sha256(path)[:16], encoder.features)
+    return FeatureNet("enc", "encoder, spatial deviation, 4 levels", sha256(path)[:16], encoder.features)
 
 
 def encoder_file(root: Path) -> Path:

