@@ -6,9 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stages.common.images import list_images, read_image
+from stages.common.images import decode_image, list_images, read_image
+from stages.common.masks import head_mask, mask_iou
 from stages.faces.align import ffhq_quad, move_points, to_aligned
+from stages.faces.cache import PictureCache
 from stages.faces.detect import FaceDetector
+from stages.faces.drawn import locate_drawn
+from stages.faces.ingest import CACHE, ingest, make_options
 
 pytestmark = pytest.mark.slow
 
@@ -40,3 +44,24 @@ def test_photos_found_and_eyes_in_place(shared, monkeypatch, detector, least, p9
             errors += np.linalg.norm(apart, axis=1).tolist()
     assert found / len(files) >= least
     assert np.percentile(errors, 95) <= p95
+
+
+@pytest.mark.parametrize("style", ["fluent3d", "noto"])
+def test_style_sets_are_placed_and_masked_without_alpha(shared, tmp_path, monkeypatch, style):
+    """At least 85 % of a style's heads and busts get a place, and GrabCut finds the head that alpha tells."""
+    monkeypatch.setenv("STYLEFACTORY_WEIGHTS", "")
+    folder = shared / "data" / "styles" / style
+    files = [p for p in list_images(folder) if style == "noto" or p.name.startswith(("base", "role", "prof"))]
+    assert len(files) > 300
+    options = make_options(64, True, "set", "haar", tmp_path)
+    rows = ingest(files, folder, options, tmp_path, locate_drawn(files, folder, options, tmp_path))
+    placed = [row for row in rows if "samples" in row]
+    assert len(placed) / len(files) >= 0.85
+    cache, overlaps = PictureCache(tmp_path / CACHE), []
+    for row in placed[::3]:
+        record = row["samples"][0]
+        image, mask = (decode_image(cache.picture(row["key"], f"{kind}_0") or b"", kind) for kind in ("image", "mask"))
+        eye_l, eye_r, mouth = ((record[f"{p}_x"], record[f"{p}_y"]) for p in ("eye_l", "eye_r", "mouth"))
+        guessed = head_mask(image, eye_l, eye_r, mouth if np.isfinite(mouth).all() else None)
+        overlaps.append(mask_iou(guessed, mask[..., 0]))
+    assert np.mean(overlaps) >= 0.85

@@ -87,7 +87,7 @@ def test_conversion_calls_the_extension(monkeypatch: pytest.MonkeyPatch, tmp_pat
     monkeypatch.setattr(convert.subprocess, "run", fake)
     with pytest.raises(StageError):
         onnx_to_mnn(tmp_path / "a.onnx", tmp_path / "a.mnn", "int8")
-    assert "_tools.mnnconvert" in seen[0][2] and seen[0][-3:] == ["--weightQuantBits", "8", "--hqq"]
+    assert "_tools.mnnconvert" in seen[0][2] and seen[0][-5:-2] == ["--weightQuantBits", "8", "--hqq"]
 
 
 def broken(exported: Path, tmp_path: Path, case: str) -> Path:
