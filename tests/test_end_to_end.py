@@ -91,7 +91,7 @@ def test_pictures_to_phone_model_and_report(tmp_path: Path) -> None:
     assert "Running stage 'weights'" in unchanged and unchanged.count("Running stage") == 1
 
     params = (root / "params.yaml").read_text()
-    (root / "params.yaml").write_text(params.replace("max_zoom: 0.12", "max_zoom: 0.1"))
+    (root / "params.yaml").write_text(params.replace("max_zoom: 0.06", "max_zoom: 0.05"))
     stale = [name for name in json.loads(dvc(root, "status", "--json")) if name != "weights"]
     assert stale == ["mobile@avatar"], "a changed stage-3 setting reaches stage 3 only"
 

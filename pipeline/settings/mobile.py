@@ -14,9 +14,9 @@ class MobileSettings(Section):
         "m",
         description="Compute of the network at 256 px: at most 60, 120, 250 or 500 million multiply-accumulates.",
     )
-    kimg: float = Field(13.0, gt=0, description="Training length, thousand images; longer is sharper up to hundreds.")
+    kimg: float = Field(14.0, gt=0, description="Training length, thousand images; longer is sharper up to hundreds.")
     batch: int = Field(8, ge=2, description="Pairs per step over all processes.")
-    lr: float = Field(0.003, gt=0, le=0.1, description="Adam's rate for the network; falls to 0 as a cosine.")
+    lr: float = Field(0.012, gt=0, le=0.1, description="Adam's rate for the network; falls to 0 as a cosine.")
     discriminator_lr: float = Field(5e-4, gt=0, le=0.1, description="Adam's rate for the patch discriminators.")
     ema_kimg: float = Field(0.5, ge=0, description="Half-life of the weights' moving average, thousand images.")
     pixel: float = Field(10.0, ge=0, description="Weight of the pixel loss (Charbonnier) against the target.")
@@ -30,7 +30,7 @@ class MobileSettings(Section):
         description="Weight of the feature loss: VGG19 when its file is there, else the source's discriminator.",
     )
     adversarial: float = Field(
-        1.0, ge=0, description="Weight of the patch discriminators, which compare with styled faces that are no target."
+        0.5, ge=0, description="Weight of the patch discriminators, which compare with styled faces that are no target."
     )
     edge_promoting: float = Field(
         0.5, ge=0, description="Weight of edge-smoothed styled faces as fakes in the discriminator; raises sharpness."
@@ -49,11 +49,11 @@ class MobileSettings(Section):
         0.5, ge=0, description="Weight of following sub-pixel shifts of the input; keeps video from flickering."
     )
     augment: bool = Field(True, description="Augment the pairs: geometry on both sides, light and damage on the input.")
-    max_rotation: float = Field(10.0, ge=0, le=45, description="Largest rotation in augmentation, degrees.")
-    max_shift: float = Field(0.06, ge=0, le=0.5, description="Largest shift in augmentation, share of the side.")
-    max_zoom: float = Field(0.12, ge=0, lt=1, description="Largest zoom in or out in augmentation, share of the size.")
-    light: float = Field(0.25, ge=0, le=1, description="Strength of brightness, contrast, colour changes of the input.")
-    damage: float = Field(0.15, ge=0, le=1, description="Share of inputs that are blurred, noisy or JPEG-compressed.")
+    max_rotation: float = Field(4.0, ge=0, le=45, description="Largest rotation in augmentation, degrees.")
+    max_shift: float = Field(0.025, ge=0, le=0.5, description="Largest shift in augmentation, share of the side.")
+    max_zoom: float = Field(0.06, ge=0, lt=1, description="Largest zoom in or out in augmentation, share of the size.")
+    light: float = Field(0.15, ge=0, le=1, description="Strength of brightness, contrast, colour changes of the input.")
+    damage: float = Field(0.08, ge=0, le=1, description="Share of inputs that are blurred, noisy or JPEG-compressed.")
     background: float = Field(0.1, ge=0, le=1, description="Share of pairs whose background is replaced.")
     patch_width: int = Field(32, ge=8, description="First layer's channels of the patch discriminators.")
     scales: int = Field(

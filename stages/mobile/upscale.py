@@ -12,6 +12,7 @@ import numpy as np
 
 RADIUS = 2  # of the window, pixels of the small picture
 NOISE = 0.03  # contrast (scale of 1) below which the photo's detail counts as skin and grain, which styles leave out
+UNRELATED, RELATED = 0.3, 0.7  # explained variance: below, the drawing has its own shape there; above, the photo's
 STEEPEST = 1.5  # largest a: a faint edge of the photo must not become a glaring one
 
 
@@ -32,8 +33,11 @@ def enlarge(small_photo: np.ndarray, small_styled: np.ndarray, photo: np.ndarray
     drawn = small_styled.astype(np.float32) / 255
     mean_guide, mean_drawn = _mean(guide), _mean(drawn)
     variance = _mean(guide * guide) - mean_guide * mean_guide
-    slope = (_mean(guide * drawn) - mean_guide * mean_drawn) / (variance + NOISE**2)
-    slope = slope.clip(-STEEPEST, STEEPEST)
+    covariance = _mean(guide * drawn) - mean_guide * mean_drawn
+    slope = (covariance / (variance + NOISE**2)).clip(-STEEPEST, STEEPEST)
+    explained = covariance**2 / ((variance + 1e-4) * (_mean(drawn * drawn) - mean_drawn**2 + 1e-4))
+    trust = _mean(explained.min(axis=2, keepdims=True))
+    slope = _mean(slope * ((trust - UNRELATED) / (RELATED - UNRELATED)).clip(0, 1))
     # what the line leaves over is the drawing's own; it is enlarged as it is
     rest = drawn - slope * guide
     slope, rest = (cv2.resize(part, size, interpolation=cv2.INTER_CUBIC) for part in (slope, rest))
