@@ -37,6 +37,8 @@ FROM_PRODUCT = (
     "pose",
 )
 
+BY_IDENTITY = ("identity", "gap_identity")
+
 
 @dataclass(frozen=True)
 class Assessment:
@@ -87,6 +89,8 @@ def assess(
     groups = fairness.groupings(ours.inputs.index)
     gaps = fairness.largest_gaps(table, groups, settings.group_min)
     rows = _rows(ours, figures, gaps, settings)
+    if tools.embed is None:
+        rows = [_softened(row) if row.metric in BY_IDENTITY else row for row in rows]
     return Assessment(tables, figures, rows, fairness.by_group(table, groups), gaps)
 
 
@@ -103,6 +107,14 @@ def _rows(
     order += ["equivariance", "parity", "size_kb", "latency_ms"]
     rows = [judge(name, found[name], settings, UNKNOWN.get(name, "nothing to measure")) for name in order]
     return rows + [_gap_row(metric, name, gaps, settings) for metric, name in fairness.METRICS.items()]
+
+
+def _softened(row: Row) -> Row:
+    """Geometry of three landmarks is no measure of who somebody is: it may warn, not stop a style."""
+    if row.state != "fail":
+        return row
+    reason = f"{row.reason}; judged by landmark geometry alone, give mobilefacenet_112.onnx for a decision"
+    return Row(row.metric, row.title, row.estimate, row.limits, "warn", reason)
 
 
 def _lead(mine: Estimate, colour: Estimate | None) -> Estimate:

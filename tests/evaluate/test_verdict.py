@@ -1,6 +1,7 @@
 """Deliberately bad models must fail the verdict, each on the right row; the good one must not."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -157,3 +158,12 @@ def test_latency_and_size(tmp_path: Path) -> None:
     assert quick.value < 50
     (tmp_path / "x").write_bytes(b"1" * 2500)
     assert product.size_kb(tmp_path / "x").value == 2.5
+
+
+def test_without_an_embedder_identity_warns_at_most(world: tuple[Faces, Pictures, Faces, Path]) -> None:
+    faces, targets, real, cache = world
+    strict = SETTINGS.model_copy(update={"limit_identity": [2.0, 1.5]})  # nothing can reach it
+    systems, measured = [baselines.photo(faces), synthetic.product(faces, targets)], synthetic.tools(cache)
+    for tools, state in ((measured, "fail"), (replace(measured, embed=None, embed_name="landmark geometry"), "warn")):
+        row = next(row for row in assess(systems, real, {}, tools, strict).rows if row.metric == "identity")
+        assert row.state == state and ("landmark geometry" in row.reason) == (state == "warn")
