@@ -40,9 +40,9 @@ def enlarge(small_photo: np.ndarray, small_styled: np.ndarray, photo: np.ndarray
     slope = _mean(slope * ((trust - UNRELATED) / (RELATED - UNRELATED)).clip(0, 1))
     # what the line leaves over is the drawing's own; it is enlarged as it is
     rest = drawn - slope * guide
-    slope, rest = (cv2.resize(part, size, interpolation=cv2.INTER_CUBIC) for part in (slope, rest))
+    slopes, rests = (cv2.resize(part, size, interpolation=cv2.INTER_CUBIC) for part in (slope, rest))
     light = cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY).astype(np.float32)[..., None]
-    return (slope * light + rest * 255 + 0.5).clip(0, 255).astype(np.uint8)
+    return (slopes * light + rests * 255 + 0.5).clip(0, 255).astype(np.uint8)
 
 
 def _mean(picture: np.ndarray) -> np.ndarray:
