@@ -32,9 +32,12 @@ def run_local(
     """
     os.environ.update(prefect_environment(project))
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO" if verbose else "CRITICAL")  # errors are ours to show
+    os.chdir(project.root)
     if not os.environ.get("PREFECT_API_URL"):
         os.environ["PREFECT_SERVER_ALLOW_EPHEMERAL_MODE"] = "true"
-    os.chdir(project.root)
+        from pipeline.temporary_server import start_temporary_server
+
+        start_temporary_server(project.root / ".prefect")
     from pipeline import flows
 
     return flows.produce_styles(styles=styles, upto=upto, force=force, wait=wait)
