@@ -8,7 +8,7 @@ pictures.csv    one row per test photo of the product, with every per-picture fi
 groups.csv      one row per fairness group and figure
 faces/          the same test faces in every run, one picture each: photo | each system
 worst/          the worst 20 pictures per figure: photo above result; ids in worst/worst.csv
-stress.png      hard photos above what becomes of them
+stress.png      hard photos above what becomes of them; stress.csv: their figures per system
 """
 
 import subprocess
@@ -23,21 +23,22 @@ import pandas as pd
 
 from pipeline.settings import Settings
 from stages.common.atomic import publish_dir, write_json, write_text
+from stages.common.device import Device
 from stages.common.distances import Estimate, bootstrap
 from stages.common.images import grid, write_png
 from stages.common.progress import log
 from stages.common.runner import StageContext, run_stage
-from stages.evaluate import history, product
+from stages.evaluate import hard, history, product
 from stages.evaluate.assess import Assessment, as_json, assess
 from stages.evaluate.instruments import Instruments, load_instruments
 from stages.evaluate.lineage import hashes
-from stages.evaluate.measure import worst
+from stages.evaluate.measure import ruler, worst
 from stages.evaluate.subjects import Faces, Pictures, System
-from stages.evaluate.systems import aligned_stylizer, held_out, load_systems
+from stages.evaluate.systems import aligned_stylizer, held_out, load_systems, mobile_mnn, translator
 
 WORST = ("style_distance", "background_psnr", "identity", "pose", "seam", "mask_iou", "sharpness", "colour_shift")
 WORST_COUNT = 20
-STRESSED = 3
+STRESSED = 48
 EQUIVARIANCE_PHOTOS = 32
 
 
@@ -70,7 +71,8 @@ def main(ctx: StageContext) -> None:
     result = assess(systems, real, shipped, tools, settings.evaluate)
 
     out = ctx.work / "report"
-    metrics = write_results(out, root, style, settings, systems, real, tools, result, stylize)
+    metrics = write_results(out, root, style, settings, systems, real, tools, result)
+    write_hard(out, models, settings, ctx.device, faces, real, tools)
     metrics["seconds"] = round(time.time() - began, 1)
     write_json(out / "metrics.json", metrics)
     publish_dir(out, ctx.report)
@@ -110,12 +112,11 @@ def write_results(
     real: Faces,
     tools: Instruments,
     result: Assessment,
-    stylize: product.Stylize,
 ) -> dict[str, Any]:
     """Writes tables and pictures below ``out`` and returns what goes into metrics.json."""
     ours = next(system for system in systems if system.role == "product")
     write_tables(out, result, systems)
-    write_pictures(out, result, systems, stylize, settings.evaluate.faces)
+    write_pictures(out, result, systems, settings.evaluate.faces)
     metrics = {"style": style} | describe(settings, ours.inputs, real, tools) | as_json(result)
     metrics |= {"git": git_revision(root), "hashes": hashes(root, style)}
     metrics["when"] = datetime.now(UTC).isoformat(timespec="seconds")
@@ -155,10 +156,22 @@ def write_csv(path: Path, table: pd.DataFrame) -> None:
     write_text(path, table.to_csv(index=False, float_format="%.6g"))
 
 
-def write_pictures(
-    out: Path, result: Assessment, systems: Sequence[System], stylize: product.Stylize, count: int
+def write_hard(
+    out: Path, models: Path, settings: Settings, device: Device, faces: Faces, real: Faces, tools: Instruments
 ) -> None:
-    """Faces side by side, worst galleries, stress set."""
+    """The stress set through stage 2 and the product."""
+    some = faces.some(np.linspace(0, len(faces) - 1, min(STRESSED, len(faces))).astype(int))
+    conditions = hard.hard_faces(some, settings.common.seed)
+    spoiled = hard.together(conditions)
+    ran = [mobile_mnn(models / "mobile.mnn", spoiled)]
+    if (models / "translator.safetensors").is_file():
+        ran.insert(0, translator(models / "translator.safetensors", spoiled, settings.common.resolution, device))
+    write_csv(out / "stress.csv", hard.hard_table(conditions, ran, ruler(real, tools), tools))
+    write_png(out / "stress.png", hard.hard_sheet(conditions, ran[-1]))
+
+
+def write_pictures(out: Path, result: Assessment, systems: Sequence[System], count: int) -> None:
+    """Faces side by side, worst galleries."""
     ours = next(system for system in systems if system.role == "product")
     shared = [system for system in systems if system.inputs is ours.inputs]
     faces = ours.inputs
@@ -190,13 +203,6 @@ def write_pictures(
             for rank, (name, value) in enumerate(zip(bad["id"], bad[metric], strict=True), 1)
         ]
     write_csv(out / "worst" / "worst.csv", pd.DataFrame(listed, columns=["metric", "rank", "id", "value"]))
-    hard = [product.hard_photos(faces.images[i], faces.images[-1 - i]) for i in range(min(STRESSED, len(faces)))]
-    names = list(hard[0])
-    tiles = []
-    for photos in hard:
-        tiles += [photos[name] for name in names] + [stylize(photos[name]) for name in names]
-    write_png(out / "stress.png", grid(tiles, len(names)))
-    write_text(out / "stress.txt", "\n".join(names) + "\n")
 
 
 def _grey(mask: np.ndarray) -> np.ndarray:

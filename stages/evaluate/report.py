@@ -111,7 +111,7 @@ def write_report(root: Path, style: str, settings: Settings) -> Path:
         "seconds": duration_chart(sections, metrics),
         "masks": album.file(folder / "masks.png"),
         "stress": album.file(folder / "stress.png", 1100),
-        "stressed": read_lines(folder / "stress.txt"),
+        "stressed": stress_rows(read_table(folder / "stress.csv")),
         "worst": worst_galleries(folder, album),
         "pairs": pair_galleries(root, style, album),
         "settings": settings_rows(settings),
@@ -204,6 +204,18 @@ def duration_chart(sections: Sequence[Section], metrics: dict[str, Any]) -> Mark
     if metrics.get("seconds"):
         rows.append(("evaluate", metrics["seconds"], duration(metrics["seconds"])))
     return charts.bars(rows, "Duration per stage") if rows else Markup("")
+
+
+def stress_rows(table: pd.DataFrame) -> list[tuple[str, list[tuple[str, str, str, str]], str]]:
+    """Per condition: its name, per system (title, style gap, background, faces found), faces found in the photos."""
+    found = []
+    for condition, part in table.groupby("condition", sort=False) if len(table) else []:
+        cells = [
+            (str(r.title), f"{r.style_gap:.2f}", f"{r.background_psnr:.1f}", f"{100 * r.face_found:.0f} %")
+            for r in part.itertuples()
+        ]
+        found.append((str(condition), cells, f"{100 * part['photo_found'].iloc[0]:.0f} %"))
+    return found
 
 
 def worst_galleries(folder: Path, album: Album) -> list[dict[str, Any]]:

@@ -11,9 +11,10 @@ from pipeline.settings.render import render
 from stages.common.atomic import write_json, write_text
 from stages.common.distances import Estimate
 from stages.common.images import grid, write_png
-from stages.evaluate import baselines, history
+from stages.evaluate import baselines, hard, history
 from stages.evaluate.assess import assess
-from stages.evaluate.evaluate import write_results
+from stages.evaluate.evaluate import write_csv, write_results
+from stages.evaluate.measure import ruler
 from stages.evaluate.subjects import Pictures, System
 from tests.evaluate import synthetic
 
@@ -45,10 +46,12 @@ def make(root: Path, quality: float = 1.0, style: str = STYLE, seed: int = 0) ->
     result = assess(systems, real, estimates, tools, settings().evaluate)
     out = root / "reports" / style / "evaluate"
 
-    def stylize(picture: Pictures) -> Pictures:
-        return cv2.bilateralFilter(picture, 5, 60, 5)
-
-    metrics = write_results(out, root, style, settings(), systems, real, tools, result, stylize) | {"seconds": 41.0}
+    metrics = write_results(out, root, style, settings(), systems, real, tools, result) | {"seconds": 41.0}
+    conditions = hard.hard_faces(faces.some(np.arange(6)), seed)
+    spoiled = hard.together(conditions)
+    ran = synthetic.product(spoiled, np.stack([cv2.bilateralFilter(picture, 5, 60, 5) for picture in spoiled.images]))
+    write_csv(out / "stress.csv", hard.hard_table(conditions, [ran], ruler(real, tools), tools))
+    write_png(out / "stress.png", hard.hard_sheet(conditions, ran))
     metrics["hashes"] |= {f"models/{style}/mobile.mnn": f"{seed:012x}"}
     write_json(out / "metrics.json", metrics)
     history.append(root, style, metrics)

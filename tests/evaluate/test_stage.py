@@ -81,6 +81,9 @@ def test_from_files_to_page(root: Path) -> None:
     assert f"models/{STYLE}/mobile.mnn" in metrics["hashes"]
     for name in ("report.html", "model_card.md", "../index.html"):
         assert (reports / name).stat().st_size > 1000
+    hard = pd.read_csv(reports / "evaluate/stress.csv")
+    assert hard["condition"].nunique() == 9
+    assert hard[["style_gap", "background_psnr", "face_found"]].notna().all(axis=None)
     cached = list((root / "work/cache/features").glob("*.npy"))
     assert len(cached) >= 6
 

@@ -11,9 +11,9 @@ import pytest
 
 from pipeline.settings import EvaluateSettings
 from stages.common.distances import Estimate
-from stages.evaluate import baselines, product
+from stages.evaluate import baselines, hard, product
 from stages.evaluate.assess import Assessment, assess
-from stages.evaluate.measure import _expression
+from stages.evaluate.measure import _expression, ruler
 from stages.evaluate.subjects import Faces, Pictures, masked
 from stages.evaluate.verdict import fold, judge, overall
 from tests.evaluate import synthetic
@@ -142,14 +142,24 @@ def test_judging_one_row() -> None:
     assert fold(Estimate(1.1, 0.9, 1.3, 9)).low == 1.0
 
 
-def test_hard_photos_are_deterministic_pictures(world: tuple[Faces, Pictures, Faces, Path]) -> None:
-    first, again = (product.hard_photos(world[0].images[0], world[0].images[1]) for _ in range(2))
-    assert len(first) == 16
-    for name, picture in first.items():
-        assert picture.shape == (64, 64, 3)
-        assert picture.dtype == np.uint8
-        assert (picture == again[name]).all()
-    assert first["JPEG 12"].mean(axis=(0, 1)) == pytest.approx(first["as is"].mean(axis=(0, 1)), abs=6)
+def test_the_stress_set_says_what_breaks(world: tuple[Faces, Pictures, Faces, Path]) -> None:
+    faces, targets, real, cache = world
+    tools = synthetic.tools(cache)
+    some = faces.some(np.arange(8))
+    conditions = hard.hard_faces(some, seed=0)
+    names = {"as is", "roll", "yaw", "dim", "backlit", "blur", "occluder", "jpeg", "busy"}
+    assert set(conditions) == names
+    again = hard.hard_faces(some, seed=0)
+    assert all((conditions[name].images == again[name].images).all() for name in names)
+    spoiled = hard.together(conditions)
+    # styles untouched photos perfectly and gives every spoiled one back as it came
+    images = np.concatenate([targets[:8], spoiled.images[8:]])
+    table = hard.hard_table(conditions, [synthetic.product(spoiled, images)], ruler(real, tools), tools)
+    table = table.set_index("condition")
+    assert table.loc["as is", "style_gap"] < 0.3 < table.loc["jpeg", "style_gap"]
+    assert table.loc["as is", "face_found"] == 1
+    assert table.loc["dim", "background_psnr"] == 60  # compared with the spoiled photo, not with the clean one
+    assert hard.hard_sheet(conditions, synthetic.product(spoiled, images)).shape[1] >= 9 * 64
 
 
 def test_latency_and_size(tmp_path: Path) -> None:

@@ -76,7 +76,8 @@ def export(ctx: StageContext) -> None:
 
 
 def evaluate(ctx: StageContext) -> None:
-    """Writes numbers, a verdict and a report."""
+    """Writes numbers, a verdict, a model card and a report."""
+    write_bytes(ctx.report.parent / "model_card.md", b"# Model card: toy\n\n**Verdict: pass**\n")
     write_json(ctx.report / "metrics.json", {"verdict": "pass", "rows": {"style_gap": {"value": 0.5}}})
     write_bytes(ctx.root / "reports" / ctx.style / "report.html", b"<h1>report</h1>")
 
