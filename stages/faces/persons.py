@@ -15,6 +15,7 @@ from stages.faces.groups import join_groups, person_of
 # lie above, of 218,000 pairs of different persons only those of two badly cropped pictures.
 SAME_PERSON = 0.6
 BATCH = 64
+DIMENSIONS = 128
 
 
 def persons_by_name(table: pd.DataFrame, pattern: re.Pattern[str] | None) -> list[str]:
@@ -60,11 +61,17 @@ def embeddings(table: pd.DataFrame, cache: PictureCache, path: Path, root: Path)
         net = load_embedder(root)
         assert net is not None
         for start in range(0, len(todo), BATCH):
-            part = todo[start : start + BATCH]
-            pictures = [cache.pixels(table["key"].iloc[i], f"image_{table['face'].iloc[i]}") for i in part]
+            pictures = {
+                i: pixels
+                for i in todo[start : start + BATCH]
+                if (pixels := cache.pixels(table["key"].iloc[i], f"image_{table['face'].iloc[i]}")) is not None
+            }
+            if not pictures:
+                continue
             with torch.no_grad():
-                vectors = net(to_tensor(np.stack([p for p in pictures if p is not None]))).float().numpy()
-            for i, vector in zip(part, vectors, strict=True):
+                vectors = net(to_tensor(np.stack(list(pictures.values())))).float().numpy()
+            for i, vector in zip(pictures, vectors, strict=True):
                 found[i] = {"vector": [round(float(v), 6) for v in vector]}
                 cache.write(keys[i], found[i] or {}, [])
-    return np.array([record["vector"] for record in found if record is not None], np.float32)
+    # a picture lost from the cache since it was ingested is like nobody
+    return np.array([record["vector"] if record else [0.0] * DIMENSIONS for record in found], np.float32)
