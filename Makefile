@@ -31,8 +31,8 @@ test: setup ## fast tests and checks of style and types
 test-all: test ## every test, the slow ones (kills, schedules, whole chain) included
 	@$(BIN)/python -m pytest -m slow
 
-bench: setup ## measured ratios, one line each
-	@set -e; for file in tests/bench/bench_*.py; do $(BIN)/python -m tests.bench.$$(basename $$file .py); done
+bench: setup ## measured figures and ratios in one table
+	@$(BIN)/python -m tests.bench
 
 lint: setup ## format the code and report what is left
 	@$(BIN)/ruff format --quiet . && $(BIN)/ruff check --fix --quiet . && $(BIN)/mypy --no-error-summary

@@ -5,7 +5,6 @@ cores are 50 ms of CPU per photo.
 """
 
 import argparse
-import os
 import resource
 import shutil
 import tempfile
@@ -23,6 +22,7 @@ from stages.faces.align import align, ffhq_quad, move_points, to_aligned
 from stages.faces.detect import FaceDetector
 from stages.faces.ingest import ingest, make_options
 from stages.faces.sample import make_sample
+from tests.bench.table import row
 
 PHOTOS = Path(__file__).resolve().parents[3] / "shared" / "data" / "photos"
 
@@ -94,21 +94,26 @@ def main() -> None:
     for resolution in (64, 256):
         numbers = parts(files[:60], resolution, "haar")
         line = ", ".join(f"{name} {value:.1f}" for name, value in numbers.items())
-        print(
-            f"{resolution} px, Haar + GrabCut, CPU ms per photo: {line}; 2 cores {2000 / numbers['total']:.0f} photos/s"
+        row(
+            f"ingest {resolution} px, Haar + GrabCut, 2 cores by CPU time",
+            f"{2000 / numbers['total']:.0f} photos/s",
+            line,
         )
     root = Path(tempfile.mkdtemp())
     try:
         wall, ideal = stage_rate(files, PHOTOS, 64, root)
-        print(f"stage, {len(files)} photos, 64 px, 2 processes: {wall:.0f} photos/s wall, {ideal:.0f} by CPU time")
+        row(
+            f"ingest as a stage, {len(files)} photos, 64 px, 2 processes",
+            f"{wall:.0f} photos/s wall, {ideal:.0f} by CPU time",
+            wanted="40 photos/s",
+        )
         began = time.perf_counter()
         stage_rate(files, PHOTOS, 64, root)
-        print(f"again, nothing new: {time.perf_counter() - began:.1f} s wall (two workers start)")
+        row("ingest again, nothing new", f"{time.perf_counter() - began:.1f} s")
         for count, megabytes in memory((100, 1000, args.many), root / "memory").items():
-            print(f"main process after {count} pictures: {megabytes:.0f} MB")
+            row(f"ingest, main process after {count} pictures", f"{megabytes:.0f} MB")
     finally:
         shutil.rmtree(root, ignore_errors=True)
-    print(f"load {os.getloadavg()[0]:.1f}, {os.cpu_count()} cores")
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from stages.generate.landmark_net import find_landmarks, load_landmark_net
 from stages.generate.latents import LatentSpace
 from stages.generate.models import load_stylegan
 from stages.generate.production import face_mask
+from tests.bench.table import row
 
 SHIPPED = Path("models/shipped")
 FACES = 32
@@ -53,9 +54,10 @@ def main() -> None:
     images = synthesis()
     points = find_landmarks(landmarks, images).points * images.shape[-1]
     pictures = to_uint8(images)
-    print(f"encoder: {parameter_count(encoder):,} parameters, {multiply_accumulates(encoder) / 1e9:.4f} GMACs")
+    size = f"{parameter_count(encoder) / 1e6:.2f} M parameters, {multiply_accumulates(encoder) / 1e9:.3f} GMACs"
+    row("inversion encoder", size, wanted="1.44 M, 0.1 GMACs at most")
     bare = seconds(synthesis)
-    print(f"synthesis: {FACES / bare:.0f} img/s")
+    row("synthesis, 64 px, batch 32", f"{FACES / bare:.0f} img/s")
     for name, work in {
         "encoder": lambda: encoder(images),
         "landmarks": lambda: find_landmarks(landmarks, images),
@@ -65,7 +67,7 @@ def main() -> None:
         ),
     }.items():
         took = seconds(work, 1)
-        print(f"{name}: {FACES / took:.0f} img/s, {took / bare:.2f} x bare synthesis")
+        row(name, f"{FACES / took:.0f} img/s", "bare synthesis", bare / took)
 
 
 if __name__ == "__main__":

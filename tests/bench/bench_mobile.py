@@ -20,8 +20,9 @@ from stages.mobile import losses
 from stages.mobile.convert import export_onnx, onnx_to_mnn
 from stages.mobile.data import load_training_data
 from stages.mobile.network import TIERS, Deployed, MobileNet, count_macs, parameter_count
-from stages.mobile.timing import mnn_latency, onnx_latency, processor, torch_latency
+from stages.mobile.timing import mnn_latency, onnx_latency, torch_latency
 from stages.mobile.trainer import Teachers, Trainer
+from tests.bench.table import row
 
 SHIPPED = Path("models/shipped/source.safetensors")
 
@@ -98,12 +99,24 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=30)
     parser.add_argument("--steps", type=int, default=12)
     args = parser.parse_args()
-    print(f"{processor()}, load {Path('/proc/loadavg').read_text().split()[0]}")
-    print(latencies(args.repeats).round(2).to_string(index=False))
-    print(f"training, all losses: {training_rate(args.steps):.0f} img/s")
-    print(f"training, batch 32: {training_rate(args.steps, batch=32):.0f} img/s")
-    print(f"training, no discriminators: {training_rate(args.steps, adversarial=0.0):.0f} img/s")
-    print(f"training, no distillation: {training_rate(args.steps, distillation=0.0):.0f} img/s")
+    for tier in latencies(args.repeats).to_dict("records"):
+        size = f"{tier['MMACs']:.0f} MMACs, {tier['params'] / 1e3:.0f} k parameters"
+        row(
+            f"mobile {tier['tier']}, 256 px, 1 thread ({size})",
+            f"MNN {tier['MNN 1t']:.1f} ms (fastest {tier['MNN 1t min']:.1f}); 2 threads {tier['MNN 2t']:.1f} ms",
+            f"onnxruntime {tier['ORT 1t']:.1f} ms, torch {tier['torch 1t']:.1f} ms",
+            tier["torch 1t"] / tier["MNN 1t"],
+            {"m": "8 ms", "xs": "250 frames/s"}.get(tier["tier"], ""),
+        )
+    everything = training_rate(args.steps)
+    row("mobile training, 64 px, all losses", f"{everything:.0f} img/s", wanted="120 img/s")
+    for what, changes in {
+        "batch 32": {"batch": 32},
+        "no discriminators": {"adversarial": 0.0},
+        "no distillation": {"distillation": 0.0},
+    }.items():
+        changed = training_rate(args.steps, **changes)
+        row(f"mobile training, {what}", f"{changed:.0f} img/s", "all losses", changed / everything)
 
 
 if __name__ == "__main__":

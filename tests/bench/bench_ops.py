@@ -15,6 +15,7 @@ import psutil
 
 from pipeline.processes import environment
 from stages.common.mapshards import map_shards
+from tests.bench.table import row
 from tests.pipeline.conftest import make_factory
 
 SAMPLES, SHARD = 10_000, 250
@@ -35,19 +36,26 @@ def flow_overhead() -> None:
         for root in (bare, flow):
             make_factory(root)
         cold = timed(["stylefactory", "run", "--upto", "weights"], flow)
-        print(f"first `stylefactory run` in a checkout (Prefect makes its database): {cold:.1f} s")
+        row("first `stylefactory run` in a checkout (Prefect makes its database)", f"{cold:.1f} s")
         for label in ("7 stages built", "unchanged"):
             a, b = timed(["dvc", "repro"], bare), timed(["stylefactory", "run"], flow)
-            print(f"{label}: dvc repro {a:.1f} s, stylefactory run {b:.1f} s, overhead {b - a:.1f} s (target 15)")
+            row(
+                f"flow overhead, {label}",
+                f"{b - a:.1f} s",
+                f"dvc repro {a:.1f} s, run {b:.1f} s",
+                wanted="15 s at most",
+            )
 
 
 def quick_commands() -> None:
     """Commands people wait for."""
     with tempfile.TemporaryDirectory() as name:
         root = make_factory(Path(name) / "factory").root
-        print(f"stylefactory --help: {min(timed(['stylefactory', '--help'], root) for _ in range(3)):.2f} s (target 1)")
+        quickest = min(timed(["stylefactory", "--help"], root) for _ in range(3))
+        row("stylefactory --help", f"{quickest:.2f} s", wanted="1 s at most")
         timed(["dvc", "repro"], root)
-        print(f"stylefactory status: {timed(['stylefactory', 'status'], root):.1f} s")
+        row("stylefactory status", f"{timed(['stylefactory', 'status'], root):.1f} s")
+        row("unchanged dvc repro of the toy chain", f"{timed(['dvc', 'repro'], root):.1f} s", wanted="10 s at most")
 
 
 def samples(shard: list[int]) -> list[float]:
@@ -80,9 +88,9 @@ def scale() -> None:
     memory = [result[1] for result in results]
     quarter = len(memory) // 4
     early, late = max(memory[quarter : 2 * quarter]), max(memory[-quarter:])
-    print(f"map_shards, {SAMPLES} samples: {SAMPLES / seconds:.0f} samples/s on {cores} cores")
-    print(f"cores busy: {busy / seconds / cores:.0%} (target 85 %)")
-    print(f"worker memory, second quarter {early:.0f} MB, last quarter {late:.0f} MB: growth {late - early:+.1f} MB")
+    row(f"map_shards, {SAMPLES} samples", f"{SAMPLES / seconds:.0f} samples/s on {cores} cores")
+    row("cores busy meanwhile", f"{busy / seconds / cores:.0%}", wanted="85 %")
+    row("worker memory, last quarter", f"{late:.0f} MB", f"second quarter {early:.0f} MB", wanted="flat")
 
 
 PARTS = {"commands": quick_commands, "flow": flow_overhead, "scale": scale}

@@ -20,6 +20,7 @@ from pipeline.settings import TranslateSettings
 from stages.common.device import setup
 from stages.pair.networks import discriminator_layers
 from stages.pair.training import Batch, Trainer
+from tests.bench.table import row
 
 
 def _pad_conv(cin: int, cout: int, k: int, stride: int = 1) -> nn.Sequential:
@@ -189,12 +190,14 @@ def main() -> None:
     plain = measure(plain_step(settings.width, args.resolution, n, settings.blocks), max(2, args.steps // 2))
     # a pair = one photo and one style picture through all losses; ours takes as many latent pairs on top
     mine, theirs = n / ours, n / plain
-    print(f"translator step, {args.resolution} px, width {settings.width}, batch {n} + {n} + {n} latent pairs")
-    print(
-        f"ours  {mine:6.2f} pairs/s ({ours * 1e3:.0f} ms per step, peak {peak:.0f} MB, plus {mine:.2f} latent pairs/s)"
+    row(
+        f"U-GAT-IT step, {args.resolution} px, width {settings.width}, {torch.get_num_threads()} threads",
+        f"{mine:.1f} photo + style pairs/s, and as many latent pairs",
+        f"plain fp32 {theirs:.1f} pairs/s, no latent pairs",
+        mine / theirs,
+        "ratio 2.5",
     )
-    print(f"plain {theirs:6.2f} pairs/s ({plain * 1e3:.0f} ms per step)")
-    print(f"ratio {mine / theirs:.2f} at equal threads ({torch.get_num_threads()}), required >= 2.5")
+    row("peak memory of our step", f"{peak / 1024:.2f} GB", wanted="3 GB at most")
 
 
 if __name__ == "__main__":
