@@ -75,24 +75,29 @@ def sample_photos(source: Path, folder: Path, count: int, truncation: float, rej
 
     Args:
         truncation: psi; lower is cleaner and less varied.
-        rejected: share of the candidates left out, those that the source's discriminator finds least real.
+        rejected: share of the candidates left out, those that the source's discriminator finds least real; before
+            them those too close to a photo the source was trained on.
 
     Raises:
         InputError: the source has no discriminator although samples are to be rejected.
         ModelFileError: the source is missing or damaged.
     """
     from stages.generate.models import load_stylegan
+    from stages.generate.near_copies import load_hashes, near_copies
 
     g, d, _ = load_stylegan(source)
     if d is None and rejected > 0:
         raise InputError(f"{source} has no discriminator; set demo_inputs.rejected to 0")
     candidates = round(count / (1.0 - rejected))
+    known = load_hashes(source.parent)
     images, scores = [], []
     for first in track(range(0, candidates, BATCH), -(-candidates // BATCH), "photos"):
         image, score = _sample(g, d, first, min(BATCH, candidates - first), truncation, seed)
         images.append(image)
-        scores.append(score)
-    kept = np.sort(np.argsort(-np.concatenate(scores), kind="stable")[:count])
+        scores.append(np.where(near_copies(image, known), -np.inf, score))
+    every = np.concatenate(scores)
+    kept = np.sort(np.argsort(-every, kind="stable")[:count])
+    kept = kept[np.isfinite(every[kept])]
     folder.mkdir(parents=True, exist_ok=True)
     for number, picture in enumerate(np.concatenate(images)[kept]):
         (folder / f"photo_{number:04d}.png").write_bytes(encode_png(picture))

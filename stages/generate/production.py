@@ -29,6 +29,7 @@ from stages.generate.inversion import invert
 from stages.generate.landmark_net import POINTS, USUAL, LandmarkNet, find_landmarks, load_landmark_net
 from stages.generate.latents import LatentSpace
 from stages.generate.models import load_stylegan
+from stages.generate.near_copies import Hashes, load_hashes, near_copies
 from stages.generate.networks import Discriminator, Generator
 from stages.generate.yield_filter import YieldFilter
 
@@ -50,6 +51,7 @@ class Models:
     directions: Tensor
     landmarks: LandmarkNet
     filter: YieldFilter
+    known: Hashes  # of the photos the source was trained on
     device: Device
 
 
@@ -122,6 +124,7 @@ def load_models(root: str, style: str, work: str, settings_key: str, *device: An
         directions,
         load_landmark_net(Path(root) / LANDMARKS),
         YieldFilter.load(Path(work) / "filter.npz"),
+        load_hashes(base / "source"),
         place,
     )
 
@@ -221,11 +224,14 @@ def _judge(
     on_photo = find_landmarks(models.landmarks, faces.photos).points
     side = faces.photos.shape[-1]
     photos, styled = to_uint8(faces.photos), to_uint8(faces.styled)
+    copies = near_copies(photos, models.known)
     for k, row in enumerate(rows):
         full = row | {name: round(float(value), 5) for name, value in scores.iloc[k].items()}
         for point, place in zip(POINTS, landmarks[k] * side, strict=True):
             full |= {f"{point}_x": round(float(place[0]), 2), f"{point}_y": round(float(place[1]), 2)}
         reason = "curation" if row["id"] in drops else reasons[k]
+        if not reason and copies[k] and row["kind"] == "sampled":
+            reason = "near_a_training_photo"
         pictures = {} if reason else {"photo": photos[k], "styled": styled[k]}
         if not reason:
             try:

@@ -26,6 +26,8 @@ from stages.generate.encoder import load_encoder, save_encoder
 from stages.generate.encoder_training import train_encoder
 from stages.generate.import_weights import Imported, read_weights
 from stages.generate.models import save_stylegan
+from stages.generate.near_copies import FILE as HASHES
+from stages.generate.near_copies import save_hashes
 from stages.generate.networks import Architecture, Discriminator, Generator
 from stages.generate.train import GanOptions, GanTrainer, options_from
 from stages.generate.training_photos import load_training_photos, real_batches
@@ -63,6 +65,10 @@ def main(ctx: StageContext) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     save_stylegan(folder / SOURCE, model.generator, model.discriminator, model.origin)
+    if photos is not None:
+        save_hashes(folder, photos.permute(0, 2, 3, 1).numpy())
+    elif (where / HASHES).is_file():
+        shutil.copyfile(where / HASHES, folder / HASHES)
     if encoder_file is not None and encoder_file.is_file():
         fitting = load_encoder(encoder_file).config
         arch = model.generator.arch
