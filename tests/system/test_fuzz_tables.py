@@ -1,4 +1,4 @@
-"""Damaged text: params.yaml, every CSV people write, the phone model's sidecar: the typed error or a value, never a crash."""
+"""Damaged params.yaml, CSVs people write and sidecars: the typed error or a value, never a crash."""
 
 import json
 
