@@ -21,6 +21,18 @@ class Preset:
 
 
 UNVERIFIED = "NOT VERIFIED: nobody has run it on such hardware yet; the values follow docs/scale.md"
+REAL_64 = {
+    "transfer.kimg": 16.0,
+    # the person's hair and face shape, the style's features and shading; sets with hats put hats on people below 1
+    "fuse.mid": 1.5,
+    "generate.inverted": 500,
+    "translate.kimg": 6.0,
+    "translate.warm_kimg": 2.0,
+    # real style pictures as the discriminators' ideal draw hats and hands into photos
+    "translate.styled_share": 0.9,
+    "translate.gan": 0.7,
+    "mobile.kimg": 24.0,
+}
 GPU_256 = {
     "common.resolution": 256,
     "common.checkpoint_nimg": 50_000,
@@ -66,6 +78,11 @@ PRESETS = {
         meant_for="64 px on 2 CPU cores, minutes",
         verified="the project's own demo and tests run it",
         values={},
+    ),
+    "real-64": Preset(
+        meant_for="64 px on 2 CPU cores, people's photos and a real style; half an hour a style",
+        verified="run on ../shared: 663 photos, styles fluent3d and noto (README.md has the figures)",
+        values=REAL_64,
     ),
     "gpu-256": Preset(
         meant_for="256 px on one GPU with 24 GB, about a day per style; source.input must name a 256 px model "
