@@ -81,7 +81,7 @@ PRESETS = {
     ),
     "real-64": Preset(
         meant_for="64 px on 2 CPU cores, people's photos and a real style; half an hour a style",
-        verified="run on ../shared: 663 photos, styles fluent3d and noto (README.md has the figures)",
+        verified="run on ../shared: 663 photos, style fluent3d (README.md has the figures)",
         values=REAL_64,
     ),
     "gpu-256": Preset(

@@ -36,9 +36,6 @@ class MobileSettings(Section):
         0.5, ge=0, description="Weight of edge-smoothed styled faces as fakes in the discriminator; raises sharpness."
     )
     colour: float = Field(2.0, ge=0, description="Weight of the colour loss (L1 on Y, Huber on UV, blurred).")
-    detail: float = Field(
-        0.5, ge=0, description="Weight of drawing as much fine detail nearby as the target has; raises sharpness."
-    )
     total_variation: float = Field(
         0.0, ge=0, description="Weight of total variation of the drawn face; calms noise, costs sharpness."
     )

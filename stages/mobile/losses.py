@@ -9,7 +9,6 @@ from torch import nn
 from stages.mobile.edge import gaussian_blur
 
 VGG_LAYERS = ("block1_conv2", "block2_conv2", "block3_conv4")  # conv4_4 of AnimeGANv2 is 8×8 at 64 px: too coarse here
-DETAIL_WINDOW = 8  # pixels within which detail may lie anywhere
 Features = Callable[[torch.Tensor], Sequence[torch.Tensor]]
 
 
@@ -74,25 +73,6 @@ def colour_loss(output: torch.Tensor, target: torch.Tensor, mask: torch.Tensor) 
     difference = gaussian_blur(torch.einsum("ij,njhw->nihw", matrix, (output - target) * mask), 5)
     y, uv = difference[:, :1], difference[:, 1:]
     return y.abs().mean() + F.huber_loss(uv, torch.zeros_like(uv))
-
-
-def detail_loss(output: torch.Tensor, target: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """L1 between local sums of |Laplacian| of luma inside the head, relative to the target's mean.
-
-    The other losses compare pixel by pixel, and where an edge may lie here or there the best answer to that is a blur.
-    This one asks for as much detail nearby, wherever exactly it lies; as a regression to the median it asks for no
-    noise where targets have none.
-
-    output, target [N, 3, H, W] in [-1, 1]; mask [N, 1, H, W].
-    """
-
-    def energy(images: torch.Tensor) -> torch.Tensor:
-        luma = torch.einsum("i,nihw->nhw", images.new_tensor([0.299, 0.587, 0.114]), images)[:, None]
-        kernel = images.new_tensor([[0.0, 1.0, 0.0], [1.0, -4.0, 1.0], [0.0, 1.0, 0.0]])[None, None]
-        return F.avg_pool2d(F.conv2d(luma, kernel, padding=1).abs() * mask, DETAIL_WINDOW, DETAIL_WINDOW // 2)
-
-    wanted = energy(target).detach()
-    return (energy(output) - wanted).abs().mean() / wanted.mean().clamp_min(1e-6)
 
 
 def total_variation(images: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:

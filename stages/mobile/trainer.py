@@ -123,7 +123,6 @@ class Trainer:
         if self.teachers.features is not None:
             add("perceptual", s.perceptual, lambda: self._perceptual(drawn, pairs))
         add("colour", s.colour, lambda: losses.colour_loss(drawn, pairs.styled, pairs.mask))
-        add("detail", s.detail, lambda: losses.detail_loss(drawn, pairs.styled, pairs.mask))
         add("total_variation", s.total_variation, lambda: losses.total_variation(drawn, pairs.mask))
         if distilled is not None:
             k = len(distilled.photo)
