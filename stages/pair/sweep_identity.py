@@ -1,9 +1,9 @@
 """``python -m stages.pair.sweep_identity --style S``: the trade-off between likeness and style, with pictures.
 
 From the most style to the most likeness: the adversarial weight falls while cycle, identity and face-recognition
-weights rise. A designer picks a row and copies its values into params.yaml (docs/choosing-a-style.md). Likeness is measured
-with the network that the likeness loss uses, so read it beside the pictures; without that network the horizontal axis
-is the background instead of likeness and only the pictures judge.
+weights rise. A designer picks a row and copies its values into params.yaml (docs/choosing-a-style.md). Likeness is
+measured with the network that the likeness loss uses, so read it beside the pictures; without that network the
+horizontal axis is the background instead of likeness and only the pictures judge.
 """
 
 from collections.abc import Sequence
