@@ -68,7 +68,7 @@ BAD = {
     "over_colour_transfer": "hardly more than recolouring; the style's shapes are missing",
     "sharpness": "blurred or noisy against the style's own pictures",
     "diversity": "results look alike (collapse); shorten transfer, raise truncation",
-    "identity": "people are mixed up; lower mid of fuse or raise identity weights of translate",
+    "identity": "people are mixed up; raise mid of fuse or the identity weights of translate",
     "background_psnr": "the background changes; raise mask and background weights of translate and mobile",
     "background_ssim": "the background changes; raise mask and background weights of translate and mobile",
     "mask_iou": "the network masks another region than the head",

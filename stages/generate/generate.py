@@ -189,7 +189,7 @@ def _check_yield(ctx: StageContext, rows: list[dict[str, Any]], rejected: list[d
         causes = ", ".join(f"{name} {count}" for name, count in Counter(r["reason"] for r in rejected).most_common(3))
         raise StageError(
             f"only {len(rows)} usable faces of {len(rows) + len(rejected)} candidates ({causes}); look at "
-            f"reports/{ctx.style}/fuse and lower fuse.mid's style share, transfer longer, or check the style pictures"
+            f"reports/{ctx.style}/fuse and raise fuse.mid (less style), transfer longer, or check the style pictures"
         )
 
 
