@@ -19,6 +19,8 @@ def prefect_environment(project: Project) -> dict[str, str]:
         "PREFECT_CLI_PROMPT": "false",
         "PREFECT_RESULTS_PERSIST_BY_DEFAULT": "false",
         "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
+        # in memory, the default, a killed server forgets who holds the slot, and the slot stays taken for ever
+        "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
     }
 
 
