@@ -174,12 +174,26 @@ def _line(errors: Sequence[str], code: int) -> str:
     return " ".join(errors) if errors else f"dvc ended with code {code}; its message is above"
 
 
-def query(project: Project, *args: str) -> str:
+def query(project: Project, *args: str, patience_s: float = 0.0) -> str:
     """Standard output of a DVC command that only looks or moves files (status, push, add, gc …).
+
+    Args:
+        patience_s: how long to try again while another DVC works on the same files.
 
     Raises:
         StageError: DVC's own message in one line.
     """
+    deadline = time.monotonic() + patience_s
+    while True:
+        try:
+            return _query_once(project, *args)
+        except StageError as error:
+            if "is busy" not in str(error) or time.monotonic() > deadline:
+                raise
+        time.sleep(1)
+
+
+def _query_once(project: Project, *args: str) -> str:
     result = subprocess.run(
         [*DVC, *args],
         cwd=project.root,
@@ -196,12 +210,15 @@ def query(project: Project, *args: str) -> str:
     return result.stdout
 
 
-def changed(project: Project) -> dict[str, list[str]]:
+def changed(project: Project, patience_s: float = 5.0) -> dict[str, list[str]]:
     """Targets that are not up to date with their direct inputs, each with the reasons in words.
 
     Works on a chain that was never built. A stage that is only downstream of a changed one is not listed.
+
+    Args:
+        patience_s: how long to wait while a stage is being run; DVC cannot look at its files meanwhile.
     """
-    report = json.loads(query(project, "status", "--json") or "{}")
+    report = json.loads(query(project, "status", "--json", patience_s=patience_s) or "{}")
     result: dict[str, list[str]] = {}
     for target, entries in report.items():
         reasons = []

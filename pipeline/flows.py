@@ -78,7 +78,7 @@ def _produce(project: Project, style: str, upto: str, force: bool, wait: bool) -
         retries=ops.retries, retry_delay_seconds=[ops.retry_wait_s * 2**i for i in range(ops.retries)]
     )
     step("weights", ops, False, wait)
-    for target in plan(project, style, upto, force):
+    for target in plan(project, style, upto, force, wait):
         step(target, ops, force and target.partition("@")[0] == upto, wait)
 
 

@@ -57,7 +57,11 @@ class Ops:
     def post(self, path: str, body: dict[str, Any] | None = None) -> Any:
         import httpx
 
-        answer = httpx.post(f"{self.url}{path}", json=body or {}, timeout=30)
+        for _ in range(10):
+            answer = httpx.post(f"{self.url}{path}", json=body or {}, timeout=30)
+            if answer.status_code != 503:  # SQLite is locked: Prefect's own client tries again, too
+                break
+            time.sleep(1)
         answer.raise_for_status()
         return answer.json()
 
