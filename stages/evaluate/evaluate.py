@@ -28,7 +28,7 @@ from stages.common.distances import Estimate, bootstrap
 from stages.common.images import grid, write_png
 from stages.common.progress import log
 from stages.common.runner import StageContext, run_stage
-from stages.evaluate import hard, history, product
+from stages.evaluate import baselines, hard, history, product
 from stages.evaluate.assess import Assessment, as_json, assess
 from stages.evaluate.instruments import Instruments, load_instruments
 from stages.evaluate.lineage import hashes
@@ -159,13 +159,14 @@ def write_csv(path: Path, table: pd.DataFrame) -> None:
 def write_hard(
     out: Path, models: Path, settings: Settings, device: Device, faces: Faces, real: Faces, tools: Instruments
 ) -> None:
-    """The stress set through stage 2 and the product."""
+    """The stress set through baselines, stage 2 and the product."""
     some = faces.some(np.linspace(0, len(faces) - 1, min(STRESSED, len(faces))).astype(int))
     conditions = hard.hard_faces(some, settings.common.seed)
     spoiled = hard.together(conditions)
-    ran = [mobile_mnn(models / "mobile.mnn", spoiled)]
+    ran = [baselines.photo(spoiled), baselines.colour_transfer(spoiled, real)]
     if (models / "translator.safetensors").is_file():
-        ran.insert(0, translator(models / "translator.safetensors", spoiled, settings.common.resolution, device))
+        ran.append(translator(models / "translator.safetensors", spoiled, settings.common.resolution, device))
+    ran.append(mobile_mnn(models / "mobile.mnn", spoiled))
     write_csv(out / "stress.csv", hard.hard_table(conditions, ran, ruler(real, tools), tools))
     write_png(out / "stress.png", hard.hard_sheet(conditions, ran[-1]))
 
