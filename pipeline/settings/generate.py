@@ -156,6 +156,18 @@ class TransferSettings(GanSettings):
     use_weights: bool = Field(
         True, description="Draw style pictures by the sampling weights of the distribution report."
     )
+    match_tone: float = Field(
+        1.0,
+        ge=0,
+        le=1,
+        description="Draws skin tones as often as the source's people have them; 0: as often as the style has them.",
+    )
+    match_heads: float = Field(
+        1.0,
+        ge=0,
+        le=1,
+        description="Draws pictures less often the less the source has heads like them (hats, helmets); 0: all alike.",
+    )
     snapshots: int = Field(
         4, ge=1, le=50, description="Candidates kept over the run's second half; the best one is published."
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.settings import Settings
@@ -26,6 +27,7 @@ from stages.generate.encoder import Encoder, load_encoder
 from stages.generate.models import load_stylegan, save_stylegan
 from stages.generate.networks import Discriminator, Generator
 from stages.generate.snapshots import PSI, Candidate, Judge, as_rows, choose
+from stages.generate.style_weights import likeness_weights, source_tones, tone_weights
 from stages.generate.train import GanOptions, GanTrainer, RealBatch, options_from
 
 SOURCE = Path("models/source/source.safetensors")
@@ -50,10 +52,13 @@ def main(ctx: StageContext) -> None:
             f"{ctx.root / SOURCE}: {source.arch.resolution} px, but common.resolution is {common.resolution}"
         )
     folder = ctx.root / f"data/style_faces/{style}"
-    reals, count = style_batches(folder, settings, common.resolution, common.seed, ctx.root)
+    pictures = style_pictures(folder, common.resolution, ctx.root)
+    encoder = load_encoder(ctx.root / ENCODER)
+    weights = picture_weights(pictures, settings, source, encoder, common.seed)
+    reals, count = style_batches(pictures, weights, common.seed), len(pictures)
     anchors = None
     if settings.anchor_weight > 0:
-        anchors = style_anchors(folder, load_encoder(ctx.root / ENCODER), common.resolution, common.seed, ctx.root)
+        anchors = make_anchors(pictures.take(np.arange(count), "image"), encoder, common.seed, weights)
     trainer = _trainer(source, discriminator, reals, settings, ctx, anchors)
     candidates = ctx.work / "candidates"
     candidates.mkdir(parents=True, exist_ok=True)
@@ -109,33 +114,42 @@ def _trainer(
         raise SettingsError(f"transfer: {error}") from error
 
 
-def style_batches(
-    folder: Path, settings: TransferSettings, resolution: int, seed: int, root: Path
-) -> tuple[RealBatch, int]:
-    """Real batches of the style's training split, and how many pictures it has.
+def style_pictures(folder: Path, resolution: int, root: Path) -> FaceDataset:
+    """The style's training split.
 
     Raises:
         InputError: no such dataset, or fewer than 8 pictures.
     """
-    data = FaceDataset(folder, resolution, "train", fields=("image",), cache=root / "work" / "cache")
+    data = FaceDataset(folder, resolution, "train", fields=("image", "mask"), cache=root / "work" / "cache")
     if len(data) < FEWEST:
         raise InputError(f"{folder}: {len(data)} training pictures; transfer needs at least {FEWEST}")
-    weights = None
+    return data
+
+
+def picture_weights(
+    data: FaceDataset, settings: TransferSettings, source: Generator, encoder: Encoder, seed: int
+) -> NDArray[np.float64] | None:
+    """How often each picture is drawn, mean 1; None where all count alike (plain epochs cover a set better)."""
+    weights = np.ones(len(data))
     if settings.use_weights and "weight" in data.index.columns:
         weights = data.index["weight"].to_numpy(float)
-        if np.ptp(weights) == 0:
-            weights = None  # plain epochs cover a set better than independent draws
+    if settings.match_tone > 0 and "ita" in data.index.columns:
+        tones = data.index["ita"].to_numpy(float)
+        weights = weights * tone_weights(tones, source_tones(source, seed), settings.match_tone)
+    if settings.match_heads > 0:
+        rows = np.arange(len(data))
+        images, masks = data.take(rows, "image"), data.take(rows, "mask")
+        weights = weights * likeness_weights(images, masks, source, encoder, settings.match_heads)
+    return None if np.ptp(weights) == 0 else weights / weights.mean()
+
+
+def style_batches(data: FaceDataset, weights: NDArray[np.float64] | None, seed: int) -> RealBatch:
+    """Real batches of the style's training pictures, drawn by weight where there are weights."""
 
     def batch(nimg: int, n: int) -> Tensor:
         return data.take(sample_indices(len(data), nimg, n, seed, weights), "image")
 
-    return batch, len(data)
-
-
-def style_anchors(folder: Path, encoder: Encoder, resolution: int, seed: int, root: Path) -> Anchors:
-    """Anchors of the style's training pictures."""
-    data = FaceDataset(folder, resolution, "train", fields=("image",), cache=root / "work" / "cache")
-    return make_anchors(data.take(np.arange(len(data)), "image"), encoder, seed)
+    return batch
 
 
 def _held_out(folder: Path, resolution: int, root: Path) -> tuple[Tensor, Tensor, str]:

@@ -65,13 +65,17 @@ def move(pairs: Pairs, settings: MobileSettings) -> Pairs:
     theta = torch.stack(rows, 1).view(n, 2, 3)
     everything = torch.cat([pairs.photo, pairs.styled, pairs.mask], 1)
     moved = warp(everything, theta)
-    return Pairs(moved[:, :3], moved[:, 3:6], moved[:, 6:].clamp(0, 1))
+    return Pairs(moved[:, :3].clamp(-1, 1), moved[:, 3:6].clamp(-1, 1), moved[:, 6:].clamp(0, 1))
 
 
 def warp(images: torch.Tensor, theta: torch.Tensor) -> torch.Tensor:
-    """Bilinear warp of [N, C, H, W] by inverse affine matrices [N, 2, 3] in grid coordinates, mirrored at the rim."""
+    """Bicubic warp of [N, C, H, W] by inverse affine matrices [N, 2, 3] in grid coordinates, mirrored at the rim.
+
+    Bilinear took a quarter of a 64 px target's sharpness (bicubic: 7 %), and the network learnt the blurred targets.
+    Bicubic overshoots at edges; callers clamp what has a range.
+    """
     grid = F.affine_grid(theta, list(images.shape), align_corners=False)
-    return F.grid_sample(images, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+    return F.grid_sample(images, grid, mode="bicubic", padding_mode="reflection", align_corners=False)
 
 
 def replace_background(photo: torch.Tensor, mask: torch.Tensor, share: float) -> torch.Tensor:

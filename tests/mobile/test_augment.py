@@ -85,7 +85,8 @@ def test_sub_pixel_shift_moves_less_than_a_pixel() -> None:
     assert (theta[:, :, 2].abs() * 16).max() <= 1
     ramp = torch.linspace(-1, 1, 32).expand(64, 1, 32, 32).contiguous()
     moved = warp(ramp, theta)[:, 0, 16, 16] - ramp[:, 0, 16, 16]
-    assert torch.allclose(moved, theta[:, 0, 2] * 16 * 2 / 31, atol=1e-4)
+    # a tenth of a pixel: the cubic kernel (a = -0.75) does not follow a ramp exactly
+    assert torch.allclose(moved, theta[:, 0, 2] * 16 * 2 / 31, atol=0.1 * 2 / 31)
 
 
 def test_composed_target_is_styled_inside_photo_outside() -> None:
