@@ -5,15 +5,17 @@ import math
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import cv2
 import numpy as np
-import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from stages.common.atomic import atomic_path
 from stages.common.errors import ImageError
+
+if TYPE_CHECKING:
+    import torch
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
@@ -129,14 +131,16 @@ def write_png(path: Path, image: np.ndarray) -> None:
         temporary.write_bytes(encode_png(image))
 
 
-def to_tensor(images: np.ndarray) -> torch.Tensor:
+def to_tensor(images: np.ndarray) -> "torch.Tensor":
     """uint8 [N, H, W, C] or [H, W, C] to float32 [N, C, H, W] in [-1, 1] (a single picture becomes N = 1)."""
     if images.ndim == 3:
         images = images[None]
+    import torch  # seconds: workers that only read pictures never need it
+
     return torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
 
 
-def to_uint8(images: torch.Tensor) -> np.ndarray:
+def to_uint8(images: "torch.Tensor") -> np.ndarray:
     """Float [N, C, H, W] in [-1, 1] to uint8 [N, H, W, C], values beyond the range clipped."""
     scaled = images.detach().float().mul(127.5).add(128).clamp(0, 255)
     return scaled.to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu().numpy()

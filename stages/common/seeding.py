@@ -2,9 +2,12 @@
 
 import hashlib
 import random
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
+
+if TYPE_CHECKING:
+    import torch
 
 
 def derive(*parts: object) -> int:
@@ -16,13 +19,17 @@ def derive(*parts: object) -> int:
 def seed_all(*parts: object) -> None:
     """Seeds torch, numpy and random from ``parts``; called before every training step with (seed, nimg)."""
     seed = derive(*parts)
+    import torch  # seconds: ingest's workers only need rng
+
     torch.manual_seed(seed)
     np.random.seed(seed & 0xFFFFFFFF)
     random.seed(seed)
 
 
-def generator(*parts: object) -> torch.Generator:
+def generator(*parts: object) -> "torch.Generator":
     """A CPU torch generator seeded from ``parts``."""
+    import torch
+
     return torch.Generator().manual_seed(derive(*parts))
 
 

@@ -89,7 +89,7 @@ def _train(
     work: Path,
     name: str,
 ) -> tuple[MobileNet, float]:
-    teachers = load_teachers(settings, teacher_files(root, style), root, device.device)
+    teachers = load_teachers(settings, teacher_files(root, style), root, device)
     trainer = Trainer(settings, data, teachers, device, common.seed)
     result = trainer.run(work, common.checkpoint_nimg, label=f"ablate {name}")
     return averaged(trainer), result.rate

@@ -68,14 +68,22 @@ def _grow(strong: torch.Tensor, weak: torch.Tensor) -> torch.Tensor:
 
 
 def gaussian_blur(images: torch.Tensor, size: int = 5, sigma: float = SIGMA) -> torch.Tensor:
-    """Gaussian blur of float [N, C, H, W], window ``size`` (odd), edges mirrored."""
-    x = torch.arange(size, dtype=torch.float32, device=images.device) - size // 2
-    kernel = torch.exp(-x.square() / (2 * sigma**2))
-    kernel = (kernel / kernel.sum()).to(images.dtype)
-    channels, half = images.shape[1], size // 2
-    padded = F.pad(images, (half, half, half, half), mode="reflect")
-    rows = F.conv2d(padded, kernel.view(1, 1, 1, -1).expand(channels, 1, 1, -1), groups=channels)
-    return F.conv2d(rows, kernel.view(1, 1, -1, 1).expand(channels, 1, -1, 1), groups=channels)
+    """Gaussian blur of float [N, C, H, W], window ``size`` (odd), edges mirrored.
+
+    Rows and columns by one banded matrix each: the gradient of a grouped convolution with so few channels took 20
+    times as long on CPUs.
+    """
+    rows, columns = (_blur_matrix(side, size, sigma).to(images) for side in images.shape[2:])
+    return rows @ images @ columns.t()
+
+
+def _blur_matrix(side: int, size: int, sigma: float) -> torch.Tensor:
+    """[side, side]: row i holds the weights with which positions, mirrored at the ends, enter position i."""
+    offset = torch.arange(size) - size // 2
+    kernel = torch.exp(-offset.square() / (2 * sigma**2))
+    at = torch.arange(side)[:, None] + offset
+    at = (side - 1) - ((side - 1) - at.abs()).abs()
+    return torch.zeros(side, side).scatter_add_(1, at, (kernel / kernel.sum()).expand(side, size))
 
 
 def smooth_edges(images: torch.Tensor, size: int = 5, sigma: float = SIGMA) -> torch.Tensor:

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from stages.generate.frozen import FrozenFeatures
+from stages.generate.networks import Discriminator
 from stages.mobile.edge import gaussian_blur
 
 VGG_LAYERS = ("block1_conv2", "block2_conv2", "block3_conv4")  # conv4_4 of AnimeGANv2 is 8×8 at 64 px: too coarse here
@@ -40,12 +42,18 @@ def vgg_features(vgg: nn.Module) -> Features:
     return extract
 
 
-def discriminator_features(discriminator: nn.Module) -> Features:
-    """Stage-1 discriminator activations, finest first, without the coarsest (below an eighth of the side)."""
+def discriminator_features(discriminator: Discriminator, device: torch.device, dtype: torch.dtype) -> Features:
+    """Stage-1 discriminator activations, finest first, without the coarsest (below an eighth of the side).
+
+    Pictures of another size are resized to the one the discriminator takes.
+    """
+    side = discriminator.arch.resolution
+    frozen = FrozenFeatures(discriminator.to(device), side // 8, dtype)
 
     def extract(images: torch.Tensor) -> list[torch.Tensor]:
-        found = discriminator.features(images)  # type: ignore[operator]
-        return [found[side] for side in sorted(found, reverse=True) if side * 8 >= images.shape[-1]]
+        if images.shape[-1] != side:
+            images = F.interpolate(images, (side, side), mode="bilinear", align_corners=False, antialias=True)
+        return list(frozen(images).values())
 
     return extract
 

@@ -4,12 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-import torch.nn.functional as F
-
 from pipeline.settings import Settings
 from pipeline.settings.mobile import MobileSettings
 from stages.common.atomic import write_bytes, write_json
+from stages.common.device import Device
 from stages.common.features import load_vgg19
 from stages.common.modelfile import file_hash
 from stages.common.progress import log
@@ -41,7 +39,7 @@ def main(ctx: StageContext) -> None:
         ctx.root / "data/pairs" / ctx.style, ctx.root / "data/styled" / ctx.style, resolution, ctx.root / "work/cache"
     )
     files = teacher_files(ctx.root, ctx.style)
-    teachers = load_teachers(settings, files, ctx.root, ctx.device.device)
+    teachers = load_teachers(settings, files, ctx.root, ctx.device)
     trainer = Trainer(settings, data, teachers, ctx.device, ctx.settings.common.seed)
     log(
         f"mobile: tier {settings.tier}, {count_macs(trainer.net) / 1e6:.0f} M multiply-accumulates at 256 px, "
@@ -79,7 +77,7 @@ def main(ctx: StageContext) -> None:
     save_mobile(ctx.root / "models" / ctx.style / "mobile.safetensors", net, resolution, meta)
 
 
-def load_teachers(settings: MobileSettings, files: Sequence[Path], root: Path, device: torch.device) -> Teachers:
+def load_teachers(settings: MobileSettings, files: Sequence[Path], root: Path, device: Device) -> Teachers:
     """Features for the perceptual loss and the stage-2 generator, as far as the settings want them.
 
     VGG19 when its file is found, else the source's discriminator. ``files`` as :func:`teacher_files` gives them.
@@ -92,30 +90,15 @@ def load_teachers(settings: MobileSettings, files: Sequence[Path], root: Path, d
     if settings.perceptual:
         vgg = load_vgg19(root)
         if vgg is not None:
-            teachers.features, teachers.features_name = losses.vgg_features(vgg.to(device)), "vgg19"
+            teachers.features, teachers.features_name = losses.vgg_features(vgg.to(device.device)), "vgg19"
         else:
             discriminator = load_stylegan(source)[1]
             if discriminator is not None:
-                discriminator.to(device)
-                teachers.features = losses.discriminator_features(_Resized(discriminator))
+                teachers.features = losses.discriminator_features(discriminator, device.device, device.dtype)
                 teachers.features_name = "source discriminator"
     if settings.distillation:
-        teachers.translator = load_translator(translator).to(device)
+        teachers.translator = load_translator(translator).to(device.device)
     return teachers
-
-
-class _Resized(torch.nn.Module):
-    """Gives the discriminator pictures of the one size it takes."""
-
-    def __init__(self, discriminator: torch.nn.Module) -> None:
-        super().__init__()
-        self.discriminator = discriminator
-
-    def features(self, images: torch.Tensor) -> dict[int, torch.Tensor]:
-        side = int(self.discriminator.arch.resolution)  # type: ignore[union-attr, arg-type]
-        if images.shape[-1] != side:
-            images = F.interpolate(images, (side, side), mode="bilinear", align_corners=False, antialias=True)
-        return self.discriminator.features(images)  # type: ignore[operator]
 
 
 def _publish_report(ctx: StageContext, summary: dict[str, Any]) -> None:

@@ -75,7 +75,7 @@ def training_rate(steps: int, **changes: object) -> float:
             )
         data = load_training_data(root / "pairs", root / "styled", 64, root / "cache")
         discriminator = load_stylegan(SHIPPED)[1] if SHIPPED.is_file() else None
-        features = losses.discriminator_features(discriminator) if discriminator else None
+        features = losses.discriminator_features(discriminator, device.device, device.dtype) if discriminator else None
         translator = _translator()
         settings = MobileSettings(**changes)  # type: ignore[arg-type]
         trainer = Trainer(settings, data, Teachers(features, "D", translator), device, 0)
