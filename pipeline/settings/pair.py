@@ -88,6 +88,12 @@ class TranslateSettings(Section):
     augment: float = Field(
         0.5, ge=0, le=1, description="Probability of each differentiable augmentation before the discriminators."
     )
+    light: float = Field(
+        0.3,
+        ge=0,
+        le=1,
+        description="Strength of brightness, contrast and colour changes of photos; the drawing must not follow.",
+    )
     styled_share: float = Field(
         0.25, ge=0, le=1, description="Share of stage 1's styled faces among the discriminators' real pictures."
     )

@@ -143,7 +143,7 @@ def to_tensor(images: np.ndarray) -> "torch.Tensor":
 def to_uint8(images: "torch.Tensor") -> np.ndarray:
     """Float [N, C, H, W] in [-1, 1] to uint8 [N, H, W, C], values beyond the range clipped."""
     scaled = images.detach().float().mul(127.5).add(128).clamp(0, 255)
-    return scaled.to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu().numpy()
+    return scaled.byte().permute(0, 2, 3, 1).contiguous().cpu().numpy()
 
 
 def grid(

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 
 from pipeline.settings.mobile import MobileSettings
+from stages.common.light import relight
 from stages.mobile.edge import gaussian_blur
 
 # JPEG's standard luminance quantisation table (ITU-T T.81, Annex K)
@@ -91,29 +92,6 @@ def replace_background(photo: torch.Tensor, mask: torch.Tensor, share: float) ->
     background = torch.where(use_colours, colours, photo.roll(1, 0).flip(2))
     replaced = background + mask * (photo - background)
     return torch.where(torch.rand(n, 1, 1, 1, device=photo.device) < share, replaced, photo)
-
-
-def relight(photo: torch.Tensor, strength: float) -> torch.Tensor:
-    """Brightness, contrast, gamma, saturation, white balance and a sideways light gradient.
-
-    photo [N, 3, H, W] in [-1, 1] → the same; strength 0 changes nothing.
-    """
-    n, _, height, width = photo.shape
-
-    def around_zero(*shape: int) -> torch.Tensor:
-        return (torch.rand(n, *shape, device=photo.device) * 2 - 1) * strength
-
-    unit = (photo + 1) / 2
-    unit = unit.clamp(1e-4, 1).pow(torch.exp(around_zero(1, 1, 1)))  # gamma
-    unit = unit * torch.exp(0.4 * around_zero(3, 1, 1))  # white balance
-    y = torch.linspace(-1, 1, height, device=photo.device).view(1, 1, -1, 1)
-    x = torch.linspace(-1, 1, width, device=photo.device).view(1, 1, 1, -1)
-    unit = unit * (1 + around_zero(1, 1, 1) * x + 0.5 * around_zero(1, 1, 1) * y)
-    grey = unit.mean(1, keepdim=True)
-    unit = grey + (unit - grey) * torch.exp(2 * around_zero(1, 1, 1))  # saturation
-    middle = unit.mean((1, 2, 3), keepdim=True)
-    unit = middle + (unit - middle) * torch.exp(around_zero(1, 1, 1)) + 0.4 * around_zero(1, 1, 1)
-    return (unit * 2 - 1).clamp(-1, 1)
 
 
 def damage(photo: torch.Tensor, share: float) -> torch.Tensor:

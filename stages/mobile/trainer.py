@@ -16,9 +16,10 @@ from stages.common.checkpoint import Stateful
 from stages.common.device import Device, average_gradients
 from stages.common.ema import EMA, half_life_beta
 from stages.common.images import grid, to_uint8
+from stages.common.light import relight
 from stages.common.loop import LoopResult, train
 from stages.mobile import losses
-from stages.mobile.augment import Pairs, augment_pairs, compose_target, damage, move, relight, sub_pixel_shift, warp
+from stages.mobile.augment import Pairs, augment_pairs, compose_target, damage, move, sub_pixel_shift, warp
 from stages.mobile.data import TrainingData, as_float, to_pairs
 from stages.mobile.edge import smooth_edges
 from stages.mobile.network import MobileNet

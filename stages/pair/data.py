@@ -10,6 +10,7 @@ from pipeline.settings import TranslateSettings
 from stages.common.dataset import FaceDataset
 from stages.common.device import Device
 from stages.common.errors import InputError
+from stages.common.light import relight
 from stages.pair.augment import flip_some, smooth_edges
 from stages.pair.training import Batch
 
@@ -81,6 +82,9 @@ class Feed:
         edges = _image(torch.from_numpy(np.stack(smooth)).permute(0, 3, 1, 2)) if smooth else torch.empty(0)
         edges_mask = _mask(drawn["mask"])[:n_edges]
         photo, photo_mask = _flip(_image(photos["image"]), _mask(photos["mask"]))
+        if s.light > 0:
+            photo = relight(photo, s.light)
+            pair_photo = relight(pair_photo, s.light) if n_pairs else pair_photo
         styles, style_masks = _flip(torch.cat(style), torch.cat(style_mask))
         if n_edges:
             edges, edges_mask = _flip(edges, edges_mask)

@@ -13,7 +13,7 @@ from stages.common.device import Device, average_gradients
 from stages.common.ema import EMA, half_life_beta
 from stages.common.embedder import FaceEmbedder
 from stages.pair import losses
-from stages.pair.augment import augment, look_at, region
+from stages.pair.augment import augment, inside, look_at, region
 from stages.pair.layers import clip_rho
 from stages.pair.networks import Details, DiscriminatorPair, Translation, TranslatorConfig, TranslatorGenerator
 
@@ -114,7 +114,7 @@ class Trainer:
         there, details = self.forward_net.detailed(photo)
         back, back_details = self.backward_net.detailed(pasted)
         parts = {
-            "pairs": losses.pair_loss(there.content, styled, mask),
+            "pairs": losses.pair_loss(there.content, faded(photo, styled, mask), mask),
             "pairs_back": losses.pair_loss(back.content, photo, mask),
         }
         total = s.pairs_start * (parts["pairs"] + parts["pairs_back"])
@@ -131,7 +131,7 @@ class Trainer:
         photo_mask = torch.cat([batch.photo_mask, batch.pair_mask])
         style, style_mask = batch.style, batch.style_mask
         photo_region, style_region = region(photo_mask, s.region_grow), region(style_mask, s.region_grow)
-        photo_seen, style_seen = shared_regions(photo_region, style_region)
+        photo_seen, style_seen = shared_regions(inside(photo_mask), inside(style_mask))
 
         there, there_details = self.forward_net.detailed(photo)
         back, back_details = self.backward_net.detailed(style)
@@ -146,7 +146,8 @@ class Trainer:
         total = total + self._keep_background({}, back, back_details, style, style_mask)
         if len(batch.pair_photo):
             own = slice(len(batch.photo), None)
-            parts["pairs"] = losses.pair_loss(there.content[own], batch.pair_styled, batch.pair_mask)
+            wanted = faded(batch.pair_photo, batch.pair_styled, batch.pair_mask)
+            parts["pairs"] = losses.pair_loss(there.content[own], wanted, batch.pair_mask)
             total = total + self._pairs_weight(nimg) * parts["pairs"]
         if nimg // s.batch % s.identity_every == 0:  # lazily, × the interval (as StyleGAN2's regularisers)
             total = total + s.identity_every * self._occasional(parts, batch, photo, there, there_details, back_details)
@@ -259,8 +260,7 @@ class Trainer:
         images = torch.cat([batch.style, there.detach(), batch.edges])
         where = torch.cat([style_seen, photo_seen])
         if len(batch.edges):
-            edges_region = region(batch.edges_mask, s.region_grow)
-            where = torch.cat([where, shared_regions(edges_region, photo_seen)[0]])
+            where = torch.cat([where, shared_regions(inside(batch.edges_mask), photo_seen)[0]])
         logits = self.style_critic(self._seen(images, where))
         style = losses.discriminator_loss(logits, len(batch.style), len(there), s.edge_weight)
         images, where = torch.cat([photo, back.detach()]), torch.cat([photo_seen, style_seen])
@@ -293,6 +293,11 @@ class Trainer:
         parameters = [p for net in nets for p in net.parameters()]
         group = {"params": parameters, "lr": rate, "base_lr": rate}
         return torch.optim.Adam([group], betas=BETAS, weight_decay=WEIGHT_DECAY, foreach=True)
+
+
+def faded(photo: Tensor, styled: Tensor, mask: Tensor) -> Tensor:
+    """The styled head that turns into the photo within the mask's soft edge, [N, 3, H, W]: the target of a pair."""
+    return photo + inside(mask) * (styled - photo)
 
 
 def shared_regions(photo_region: Tensor, style_region: Tensor) -> tuple[Tensor, Tensor]:

@@ -5,6 +5,7 @@ import numpy as np
 import torch
 
 from pipeline.settings.mobile import MobileSettings
+from stages.common.light import relight
 from stages.mobile.augment import (
     Pairs,
     augment_pairs,
@@ -12,7 +13,6 @@ from stages.mobile.augment import (
     damage,
     jpeg,
     move,
-    relight,
     replace_background,
     sub_pixel_shift,
     warp,

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from stages.pair import losses
-from stages.pair.augment import augment, flip_some, look_at, region, smooth_edges
-from stages.pair.training import shared_regions
+from stages.pair.augment import augment, flip_some, inside, look_at, region, smooth_edges
+from stages.pair.training import faded, shared_regions
 
 
 def _disc(side: int = 32, radius: int = 8) -> torch.Tensor:
@@ -110,3 +110,10 @@ def test_smooth_edges_changes_edges_only() -> None:
     changed = (smooth != image).any(2)
     assert changed.any() and not changed[:12].any() and not changed[28:36, 28:36].any()
     assert np.abs(cv2.Laplacian(smooth, cv2.CV_32F)).sum() < 0.9 * np.abs(cv2.Laplacian(image, cv2.CV_32F)).sum()
+
+
+def test_the_soft_edge_is_no_head_and_a_pairs_target_fades_into_the_photo_there() -> None:
+    mask = torch.tensor([0.0, 0.3, 0.5, 0.75, 1.0]).view(1, 1, 1, 5)
+    assert inside(mask).flatten().tolist() == pytest.approx([0, 0, 0, 0.5, 1])
+    photo, styled = torch.zeros(1, 3, 1, 5), torch.ones(1, 3, 1, 5)
+    assert faded(photo, styled, mask)[0, 0, 0].tolist() == pytest.approx([0, 0, 0, 0.5, 1])
