@@ -23,7 +23,7 @@ class Preset:
 UNVERIFIED = "NOT VERIFIED: nobody has run it on such hardware yet; the values follow docs/scale.md"
 REAL_64 = {
     "transfer.kimg": 20.0,
-    # a real style's heads have shapes of their own: 0 takes them (style gap 0.3 instead of 0.6 for fluent3d's fused faces)
+    # a real style's heads have shapes of their own: 0 takes them (fluent3d's fused faces: style gap 0.34, at 1.5 0.61)
     "fuse.mid": 0.0,
     "generate.inverted": 500,
     "translate.kimg": 9.0,
