@@ -23,8 +23,9 @@ class Preset:
 UNVERIFIED = "NOT VERIFIED: nobody has run it on such hardware yet; the values follow docs/scale.md"
 REAL_64 = {
     "transfer.kimg": 20.0,
-    # a real style's heads have shapes of their own: 0 takes them (fluent3d's fused faces: style gap 0.34, at 1.5 0.61)
-    "fuse.mid": 0.0,
+    # the person's hair and face shape, the style's features and shading; lower points measure better in stage 1, but
+    # where the style's heads have shapes of their own (fluent3d) pairs no longer lie on each other, stage 2 blurs
+    "fuse.mid": 1.5,
     "generate.inverted": 500,
     "translate.kimg": 9.0,
     "translate.warm_kimg": 2.0,
