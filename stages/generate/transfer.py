@@ -129,7 +129,7 @@ def style_pictures(folder: Path, resolution: int, root: Path) -> FaceDataset:
 def picture_weights(
     data: FaceDataset, settings: TransferSettings, source: Generator, encoder: Encoder, seed: int
 ) -> NDArray[np.float64] | None:
-    """How often each picture is drawn, mean 1; None where all count alike (plain epochs cover a set better)."""
+    """How often each picture is drawn, float64 [N] of mean 1; None where all count alike (then epochs are better)."""
     weights = np.ones(len(data))
     if settings.use_weights and "weight" in data.index.columns:
         weights = data.index["weight"].to_numpy(float)
@@ -144,7 +144,7 @@ def picture_weights(
 
 
 def style_batches(data: FaceDataset, weights: NDArray[np.float64] | None, seed: int) -> RealBatch:
-    """Real batches of the style's training pictures, drawn by weight where there are weights."""
+    """Real batches uint8 [n, 3, R, R] of the style's training pictures, drawn by weight [N] where there are weights."""
 
     def batch(nimg: int, n: int) -> Tensor:
         return data.take(sample_indices(len(data), nimg, n, seed, weights), "image")
