@@ -80,8 +80,8 @@ PRESETS = {
         values={},
     ),
     "real-64": Preset(
-        meant_for="64 px on 2 CPU cores, people's photos and a real style; half an hour a style",
-        verified="run on ../shared: 663 photos, style fluent3d (README.md has the figures)",
+        meant_for="64 px on 2 CPU cores, people's photos and a real style; 30 to 45 minutes a style",
+        verified="run on ../shared: 663 photos, styles fluent3d and noto (README.md has the figures)",
         values=REAL_64,
     ),
     "gpu-256": Preset(
