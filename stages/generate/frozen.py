@@ -6,27 +6,30 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stages.generate.layers import SLOPE, Conv, fold_fir
+from stages.generate.layers import SLOPE, Conv, blur
 from stages.generate.networks import Discriminator
 
 
 class _Layer(NamedTuple):
-    weight: Tensor  # gains folded in, for down-sampling layers the FIR too
+    weight: Tensor  # gain folded in
     bias: Tensor | None
-    stride: int
-    padding: int
+    fir: Tensor | None  # of a layer that halves the side
     activate: bool
 
     def __call__(self, x: Tensor) -> Tensor:
-        x = F.conv2d(x, self.weight, self.bias, self.stride, self.padding)
+        padding = self.weight.shape[-1] // 2
+        if self.fir is None:
+            x = F.conv2d(x, self.weight, self.bias, padding=padding)
+        else:
+            x = F.conv2d(blur(x, self.fir, padding + 1), self.weight, self.bias, stride=2)
         return F.leaky_relu_(x, SLOPE) if self.activate else x
 
 
 class FrozenFeatures:
     """The same numbers as :meth:`Discriminator.features` down to ``coarsest``, for a discriminator that never changes.
 
-    Folding filters and gains into the weights and converting them at every call took as long as the convolutions
-    themselves on small batches. The weights are constants here: gradients reach the pictures only.
+    Folding gains into the weights and converting them at every call took as long as the convolutions themselves on small
+    batches. The weights are constants here: gradients reach the pictures only.
 
     Args:
         discriminator: copied, not kept.
@@ -62,9 +65,7 @@ class FrozenFeatures:
 @torch.no_grad()
 def _prepared(layer: nn.Module, dtype: torch.dtype) -> _Layer:
     assert isinstance(layer, Conv)
-    gain, kernel = layer.weight_gain * layer.gain, layer.weight.shape[-1]
-    weight = fold_fir(layer.weight, gain) if layer.down else layer.weight * gain
-    weight = weight.to(dtype).contiguous(memory_format=torch.channels_last)
+    gain = layer.weight_gain * layer.gain
+    weight = (layer.weight * gain).to(dtype).contiguous(memory_format=torch.channels_last)
     bias = None if layer.bias is None else (layer.bias * layer.gain).to(dtype)
-    padding = kernel // 2 + (1 if layer.down else 0)
-    return _Layer(weight, bias, 2 if layer.down else 1, padding, layer.activate)
+    return _Layer(weight, bias, layer.resample_filter.clone() if layer.down else None, layer.activate)

@@ -231,10 +231,12 @@ class DiscriminatorBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[N, C, r, r] -> [N, C', r/2, r/2]."""
         if self.fromrgb is not None:
+            device = x.device.type
+            dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
             # In float32: the images' gradient, summed over all pixels for the toRGB biases, drowned in bf16 rounding
             # (cosine 0.2 to the exact one).
             with torch.autocast(x.device.type, enabled=False):
-                x = self.fromrgb(x)
+                x = self.fromrgb(x, dtype)
         return self.skip(x) + self.conv1(self.conv0(x))
 
 
