@@ -28,8 +28,8 @@ class _Layer(NamedTuple):
 class FrozenFeatures:
     """The same numbers as :meth:`Discriminator.features` down to ``coarsest``, for a discriminator that never changes.
 
-    Folding gains into the weights and converting them at every call took as long as the convolutions themselves on small
-    batches. The weights are constants here: gradients reach the pictures only.
+    Folding gains into the weights and converting them at every call took as long as the convolutions themselves on
+    small batches. The weights are constants here: gradients reach the pictures only.
 
     Args:
         discriminator: copied, not kept.
