@@ -292,7 +292,7 @@ class Trainer:
     def _adam(self, rate: float, *nets: nn.Module) -> torch.optim.Adam:
         parameters = [p for net in nets for p in net.parameters()]
         group = {"params": parameters, "lr": rate, "base_lr": rate}
-        return torch.optim.Adam([group], betas=BETAS, weight_decay=WEIGHT_DECAY, foreach=True)
+        return torch.optim.Adam([group], betas=BETAS, weight_decay=WEIGHT_DECAY, fused=True)
 
 
 def faded(photo: Tensor, styled: Tensor, mask: Tensor) -> Tensor:
