@@ -15,8 +15,8 @@ class MobileSettings(Section):
         description="Compute of the network at 256 px: at most 60, 120, 250 or 500 million multiply-accumulates.",
     )
     kimg: float = Field(18.0, gt=0, description="Training length, thousand images; longer is sharper up to hundreds.")
-    batch: int = Field(8, ge=2, description="Pairs per step over all processes.")
-    lr: float = Field(0.012, gt=0, le=0.1, description="Adam's rate for the network; falls to 0 as a cosine.")
+    batch: int = Field(16, ge=2, description="Pairs per step over all processes.")
+    lr: float = Field(0.016, gt=0, le=0.1, description="Adam's rate for the network; falls to 0 as a cosine.")
     discriminator_lr: float = Field(5e-4, gt=0, le=0.1, description="Adam's rate for the patch discriminators.")
     ema_kimg: float = Field(0.5, ge=0, description="Half-life of the weights' moving average, thousand images.")
     pixel: float = Field(10.0, ge=0, description="Weight of the pixel loss (Charbonnier) against the target.")
