@@ -19,7 +19,7 @@ from stages.common.images import grid, to_uint8
 from stages.common.light import relight
 from stages.common.loop import LoopResult, train
 from stages.mobile import losses
-from stages.mobile.augment import Pairs, augment_pairs, compose_target, damage, move, sub_pixel_shift, warp
+from stages.mobile.augment import Pairs, augment_pairs, compose_target, damage, move, small_shift, warp
 from stages.mobile.data import TrainingData, as_float, to_pairs
 from stages.mobile.edge import smooth_edges
 from stages.mobile.network import MobileNet
@@ -99,7 +99,7 @@ class Trainer:
         else:
             pairs = Pairs(pairs.photo, compose_target(pairs.photo, pairs.styled, pairs.mask), pairs.mask)
         distilled = self._distillation_batch(start)
-        shift = sub_pixel_shift(max(1, int(self.batch * EQUIVARIANCE_SHARE)), pairs.photo.shape[-1], where)
+        shift = small_shift(max(1, int(self.batch * EQUIVARIANCE_SHARE)), pairs.photo.shape[-1], where)
         inputs = [pairs.photo]
         if distilled is not None:
             inputs.append(distilled.photo)
