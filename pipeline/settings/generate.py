@@ -196,7 +196,7 @@ class FuseSettings(Section):
         ),
     )
     mid: float = Field(
-        0.5,
+        0.8,
         ge=-2,
         le=10,
         description=(

@@ -1,7 +1,7 @@
 """`stylefactory sweep fuse STYLE`: fused faces over fusion point x width x transfer snapshot, measured and shown.
 
 Each cell: the same eight faces with style gap, diversity relative to the source (spread of features of unpaired
-samples) and yield. Writes reports/STYLE/sweep_fuse/sheet.png and cells.csv; nothing of the chain changes.
+samples) and to the transferred model (with a 95 % interval), and yield. Writes reports/STYLE/sweep_fuse/sheet.png and cells.csv; nothing of the chain changes.
 """
 
 import argparse
@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
+from scipy.spatial.distance import pdist, squareform
 from torch import Tensor
 
 from pipeline.settings import Settings, load_settings
@@ -63,9 +64,17 @@ class Bench:
             parts = [generator.synthesis(w.to(self.device.device), "const") for w in self.ws.split(32)]
         return torch.cat(parts).float().clamp(-1, 1).cpu()
 
-    def figures(self, images: Tensor) -> dict[str, float]:
-        """style_gap, diversity (1 = the source's), pose and mouth spread (1 = the source's), yield in [0, 1]."""
-        features = self.net.extract(head_only(images, self.mask)).numpy()
+    def features(self, images: Tensor) -> NDArray[np.float32]:
+        """Features [N, F] of the heads."""
+        return self.net.extract(head_only(images, self.mask)).numpy()
+
+    def figures(self, images: Tensor, transferred: NDArray[np.float32]) -> dict[str, float]:
+        """style_gap, diversity (1 = the source's), pose and mouth spread (1 = the source's), yield in [0, 1].
+
+        over_transferred (with _low, _high): diversity over that of `transferred`, features of the same latents.
+        """
+        features = self.features(images)
+        ratio, low, high = diversity_ratio(features, transferred)
         gap = style_gap(features, self.style, self.photos, interval=False)
         scores = self.filter.scores(self.encoder, self.style_d, self.landmarks, images)
         pose, mouth = spreads(self.landmarks, images)
@@ -73,10 +82,25 @@ class Bench:
         return {
             "style_gap": float(gap.gap.value),
             "diversity": diversity(features) / max(diversity(self.photos), 1e-9),
+            "over_transferred": ratio,
+            "over_transferred_low": low,
+            "over_transferred_high": high,
             "pose_spread": pose / max(pose_source, 1e-9),
             "mouth_spread": mouth / max(mouth_source, 1e-9),
             "yield": float(np.mean([not r for r in self.filter.reasons(scores)])),
         }
+
+
+def diversity_ratio(features: NDArray[np.float32], others: NDArray[np.float32]) -> tuple[float, float, float]:
+    """Mean pairwise distance of features [N, F] over that of others [N, F] with a 95 % interval: (ratio, low, high).
+
+    Rows belong together (same latents), so the bootstrap draws the same rows of both.
+    """
+    mine, theirs = squareform(pdist(features)), squareform(pdist(others))
+    counts = np.random.default_rng(0).multinomial(len(mine), np.full(len(mine), 1 / len(mine)), 500)
+    ratios = ((counts @ mine) * counts).sum(1) / np.maximum(((counts @ theirs) * counts).sum(1), 1e-12)
+    low, high = np.quantile(ratios, [0.025, 0.975])
+    return float(mine.sum() / max(theirs.sum(), 1e-12)), float(low), float(high)
 
 
 def spreads(landmarks: LandmarkNet, images: Tensor) -> tuple[float, float]:
@@ -167,11 +191,14 @@ def sweep(
     rows: list[dict[str, object]] = []
     tiles: list[NDArray[np.uint8]] = list(to_uint8(measured.photo_images[:SHOWN]))
     captions = ["source", *[""] * (SHOWN - 1)]
+    compared: dict[str, NDArray[np.float32]] = {}
     for name, path, fuse in track(cells, len(cells), "sweep fuse", "cells"):
         transferred, _, _ = load_stylegan(path)
         fused = fuse_generators(source.cpu(), transferred, fuse).to(device.device)
         images = measured.images(fused)
-        figures = measured.figures(images)
+        if name not in compared:
+            compared[name] = measured.features(measured.images(transferred.to(device.device)))
+        figures = measured.figures(images, compared[name])
         rows.append(
             {"snapshot": name, "schedule": fuse.schedule, "mid": fuse.mid, "width": fuse.width}
             | {k: round(v, 4) for k, v in figures.items()}

@@ -1,5 +1,6 @@
 """Landmark network and yield filter: landmarks learned, eyes missed and counted, limits, files."""
 
+import copy
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from stages.generate.encoder import load_encoder
 from stages.generate.landmark_net import (
     CELLS,
     USUAL,
@@ -117,3 +119,25 @@ def test_the_shipped_network_sees_eyes_and_misses_covered_ones() -> None:
     covered[:, :, 24:36, 14:30] = images[:, :, 37:49, 14:30]  # cheek over the left eye
     left = find_landmarks(net, covered).peaks[:, 0]
     assert np.median(left) < np.median(seen.peaks[:, 0]) - 0.2
+
+
+@pytest.mark.skipif(not SHIPPED.is_file(), reason="no shipped landmark network")
+@pytest.mark.parametrize("layer", ["b8.conv1", "b16.conv1", "b32.conv0"])
+@torch.no_grad()
+def test_samples_of_a_broken_model_are_rejected(layer: str) -> None:
+    """One layer of random weights, as a wrong fusion or a damaged file leaves them; the intact model's samples pass."""
+    encoder, net = load_encoder(SHIPPED.with_name("encoder.safetensors")), load_landmark_net(SHIPPED)
+    source, discriminator, _ = load_stylegan(SHIPPED.with_name("source.safetensors"))
+    draw = torch.Generator().manual_seed(0)
+    faces = source(torch.randn(192, source.arch.z_dim, generator=draw), 0.8, "const").clamp(-1, 1)
+    fitted = YieldFilter.fit(encoder, discriminator, net, faces[:128], faces[64:128], 0.06)
+
+    def passed(images: Tensor) -> float:
+        return float(np.mean([r == "" for r in fitted.reasons(fitted.scores(encoder, discriminator, net, images))]))
+
+    broken = copy.deepcopy(source)
+    weight = broken.get_parameter(f"synthesis.{layer}.weight")
+    weight.copy_(torch.randn(weight.shape, generator=draw) * weight.std())
+    samples = broken(torch.randn(64, source.arch.z_dim, generator=draw), 0.8, "const").clamp(-1, 1)
+    assert passed(faces[128:]) >= 0.8
+    assert passed(samples) <= 0.1
