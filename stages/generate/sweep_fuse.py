@@ -1,7 +1,8 @@
 """`stylefactory sweep fuse STYLE`: fused faces over fusion point x width x transfer snapshot, measured and shown.
 
 Each cell: the same eight faces with style gap, diversity relative to the source (spread of features of unpaired
-samples) and to the transferred model (with a 95 % interval), and yield. Writes reports/STYLE/sweep_fuse/sheet.png and cells.csv; nothing of the chain changes.
+samples) and to the transferred model (with a 95 % interval), and yield. Writes reports/STYLE/sweep_fuse/sheet.png and
+cells.csv; nothing of the chain changes.
 """
 
 import argparse
