@@ -46,7 +46,7 @@ class MobileSettings(Section):
         0.25, gt=0, le=1, description="Extra samples per step for distillation, as a share of the batch."
     )
     equivariance: float = Field(
-        3.0, ge=0, description="Weight of following small shifts of the input; keeps video from flickering."
+        3.5, ge=0, description="Weight of following small shifts of the input; keeps video from flickering."
     )
     augment: bool = Field(True, description="Augment the pairs: geometry on both sides, light and damage on the input.")
     max_rotation: float = Field(4.0, ge=0, le=45, description="Largest rotation in augmentation, degrees.")
