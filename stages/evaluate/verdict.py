@@ -87,14 +87,20 @@ BAD = {
 }
 
 
-def judge(metric: str, estimate: Estimate, settings: EvaluateSettings, unknown: str = "nothing to measure") -> Row:
+def judge(
+    metric: str,
+    estimate: Estimate,
+    settings: EvaluateSettings,
+    unknown: str = "nothing to measure",
+    limits: tuple[float, float] | None = None,
+) -> Row:
     """One row of the verdict.
 
     Which side is good follows from the limits' order. Where the interval reaches over a limit, the row says so, and a
     pass becomes a warning when its interval reaches into failing: a lucky draw must not ship a style.
-    ``unknown`` explains a figure that is NaN.
+    ``unknown`` explains a figure that is NaN; ``limits`` (pass, fail) replace the settings'.
     """
-    good, bad = getattr(settings, f"limit_{metric}")
+    good, bad = limits or getattr(settings, f"limit_{metric}")
     title = TITLES[metric]
     if not np.isfinite(estimate.value):
         return Row(metric, title, estimate, (good, bad), "unknown", unknown)

@@ -177,3 +177,17 @@ def test_without_an_embedder_identity_warns_at_most(world: tuple[Faces, Pictures
     for tools, state in ((measured, "fail"), (replace(measured, embed=None, embed_name="landmark geometry"), "warn")):
         row = next(row for row in assess(systems, real, {}, tools, strict).rows if row.metric == "identity")
         assert row.state == state and ("landmark geometry" in row.reason) == (state == "warn")
+
+
+def test_landmark_identity_is_judged_on_its_own_scale(world: tuple[Faces, Pictures, Faces, Path]) -> None:
+    """Recoloured photos show the same faces: what geometry loses on them is the instrument's, not the style's."""
+    faces, targets, real, cache = world
+    systems = [baselines.photo(faces), baselines.colour_transfer(faces, real), synthetic.product(faces, targets)]
+    tools = replace(synthetic.tools(cache), embed=None, embed_name="landmark geometry")
+    result = assess(systems, real, {}, tools, SETTINGS)
+    row = next(row for row in result.rows if row.metric == "identity")
+    best = result.figures["colour"]["identity"].value
+    wanted = [0.5 + (best - 0.5) / 0.5 * (limit - 0.5) for limit in SETTINGS.limit_identity]
+    assert 0.5 < best <= 1 and row.limits == pytest.approx(wanted, abs=1e-3)
+    assert judge("identity", Estimate(0.7, 0.6, 0.8, 50), SETTINGS, limits=(0.72, 0.61)).state == "warn"
+    assert judge("identity", Estimate(0.75, 0.65, 0.8, 50), SETTINGS, limits=(0.72, 0.61)).state == "pass"
