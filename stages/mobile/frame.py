@@ -1,5 +1,6 @@
 """One photo or video frame: faces found → aligned → stylised → pasted back at the photo's own size."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,8 @@ from stages.mobile.upscale import enlarge
 
 FINE_SIDE = 1280  # longest side searched for small faces: finds eyes 10 pixels apart in a 1080p group
 TILE = 360  # side of the tiles for Haar
-CREDIBLE = 0.6  # share of the best score that a face found in a tile needs; below are collars and patterns
+CREDIBLE = 0.6  # share of the best score that makes a face found in a tile sure; below are collars and patterns, too
+FAINT = 0.25  # share that suffices for a face at least half as large as the largest sure one: groups stand side by side
 MIN_EYES = 8.0  # pixels between the eyes; below that a face has no detail to draw from
 LARGEST = 1024  # side to which a drawn face is enlarged with the photo's detail; above that plainly
 SAME_FACE = 0.5  # two finds are one face when their eyes lie closer than this share of the eye distance
@@ -66,7 +68,7 @@ class FrameStylizer:
         faces = self.detector.detect(rgb)
         if self.options.all_faces and max(rgb.shape[:2]) > 640:
             # the detector stops at the first scale that shows any face; in groups the small ones need a closer look
-            faces = _merged([*faces, *small_faces(rgb, self.detector)])
+            faces = _merged([*faces, *small_faces(rgb, self.detector, faces)])
         faces = [face for face in faces if _eye_distance(face) >= MIN_EYES]
         return faces if self.options.all_faces else faces[:1]
 
@@ -97,11 +99,11 @@ class FrameStylizer:
         return np.where(share > 0, mixed, rgb)
 
 
-def small_faces(rgb: np.ndarray, detector: FaceDetector) -> list[Face]:
+def small_faces(rgb: np.ndarray, detector: FaceDetector, known: Sequence[Face] = ()) -> list[Face]:
     """Faces of a large picture, uint8 [H, W, 3], searched at :data:`FINE_SIDE`; by Haar in overlapping tiles.
 
     The Haar finder looks for nothing below a fifth of what it is given, hence tiles. A tile without a face offers its
-    best mistake, hence the comparison with the best score anywhere.
+    best mistake, hence the comparison with the best score anywhere, ``known`` faces of the whole picture included.
     """
     fine, scale = shrink(rgb, FINE_SIDE)
     if detector.name != "haar":
@@ -111,8 +113,10 @@ def small_faces(rgb: np.ndarray, detector: FaceDetector) -> list[Face]:
         for x in range(0, max(fine.shape[1] - TILE // 2, 1), TILE // 2):
             tile = np.ascontiguousarray(fine[y : y + TILE, x : x + TILE])
             faces += [face.moved(1 / scale, x / scale, y / scale) for face in detector.find(tile)]
-    best = max((face.score for face in faces), default=0.0)
-    return [face for face in faces if face.score >= CREDIBLE * best]
+    best = max((face.score for face in [*faces, *known]), default=0.0)
+    sure = [face for face in [*faces, *known] if face.score >= CREDIBLE * best]
+    least = max((_eye_distance(face) for face in sure), default=0.0) / 2
+    return [f for f in faces if f.score >= (FAINT if _eye_distance(f) >= least else CREDIBLE) * best]
 
 
 def require_faces(count: int, name: object) -> None:
