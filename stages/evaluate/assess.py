@@ -1,7 +1,7 @@
 """From pictures to judgement: figures of every system, fairness of the product, rows of the verdict."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -38,6 +38,7 @@ FROM_PRODUCT = (
 )
 
 BY_IDENTITY = ("identity", "gap_identity")
+CHANCE_EXPLAINS = 0.05  # share of random groupings with as large a gap from which a gap proves nothing
 CHANCE = 0.5  # identity of results that have nothing to do with their photos
 
 
@@ -92,7 +93,7 @@ def assess(
     rows = _rows(ours, figures, gaps, settings)
     if tools.embed is None:
         rows = [_by_landmarks(row, figures, settings) if row.metric == "identity" else row for row in rows]
-        rows = [_softened(row) if row.metric in BY_IDENTITY else row for row in rows]
+        rows = [_softened(row, gaps) if row.metric in BY_IDENTITY else row for row in rows]
     return Assessment(tables, figures, rows, fairness.by_group(table, groups), gaps)
 
 
@@ -125,8 +126,14 @@ def _by_landmarks(row: Row, figures: Mapping[str, Mapping[str, Estimate]], setti
     return judge("identity", row.estimate, settings, limits=(good, bad))
 
 
-def _softened(row: Row) -> Row:
-    """Geometry of three landmarks is no measure of who somebody is: it may warn, not stop a style."""
+def _softened(row: Row, gaps: list[Gap]) -> Row:
+    """Geometry of three landmarks is no measure of who somebody is: it may warn, not stop a style.
+
+    A difference between groups that chance explains as well is not even a warning then.
+    """
+    gap = fairness.worst_gap(gaps, "identity")
+    if row.metric == "gap_identity" and row.state == "warn" and gap is not None and gap.chance >= CHANCE_EXPLAINS:
+        return replace(row, state="pass", reason=f"{row.reason}; by landmark geometry alone that says nothing")
     if row.state != "fail":
         return row
     reason = f"{row.reason}; judged by landmark geometry alone, give mobilefacenet_112.onnx for a decision"
@@ -151,7 +158,7 @@ def _gap_row(metric: str, name: str, gaps: list[Gap], settings: EvaluateSettings
     row = judge(name, Estimate(gap.estimate.value, float("nan"), float("nan"), gap.estimate.n), settings)
     where = f"{gap.grouping}: {gap.worst} against {gap.best}"
     state, reason = row.state, where
-    if row.state != "pass" and gap.chance >= 0.05:
+    if row.state != "pass" and gap.chance >= CHANCE_EXPLAINS:
         state = "warn" if row.state == "fail" else "pass"
         reason = f"{where}; chance alone gives as much in {100 * gap.chance:.0f} % of random groupings"
     return Row(row.metric, row.title, gap.estimate, row.limits, state, reason)

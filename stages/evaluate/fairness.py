@@ -1,7 +1,8 @@
 """Does it work equally well for everybody: figures by group, the largest gap, and whether chance explains it."""
 
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -79,11 +80,12 @@ def by_group(table: pd.DataFrame, groups: Mapping[str, pd.Series]) -> pd.DataFra
     return pd.DataFrame(rows, columns=["grouping", "group", "metric", "value", "low", "high", "n"])
 
 
-def largest_gaps(table: pd.DataFrame, groups: Mapping[str, pd.Series], least: int, draws: int = 500) -> list[Gap]:
+def largest_gaps(table: pd.DataFrame, groups: Mapping[str, pd.Series], least: int, draws: int = 1000) -> list[Gap]:
     """The largest gap of every metric within every grouping, groups below ``least`` pictures left out.
 
     The largest of several differences is large by chance alone, so each comes with a permutation test: how often a
-    random assignment of persons to groups of these sizes gives a gap as large.
+    random assignment of persons to groups of these sizes gives a gap as large in any grouping (Bonferroni: the test's
+    share times the number of groupings).
     """
     gaps = []
     for grouping, names in groups.items():
@@ -91,7 +93,8 @@ def largest_gaps(table: pd.DataFrame, groups: Mapping[str, pd.Series], least: in
             gap = _largest(table, names.to_numpy(dtype=object), metric, grouping, least, draws)
             if gap is not None:
                 gaps.append(gap)
-    return gaps
+    tests = Counter(gap.metric for gap in gaps)
+    return [replace(gap, chance=min(1.0, gap.chance * tests[gap.metric])) for gap in gaps]
 
 
 def worst_gap(gaps: list[Gap], metric: str) -> Gap | None:
