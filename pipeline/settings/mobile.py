@@ -14,7 +14,7 @@ class MobileSettings(Section):
         "m",
         description="Compute of the network at 256 px: at most 60, 120, 250 or 500 million multiply-accumulates.",
     )
-    kimg: float = Field(18.0, gt=0, description="Training length, thousand images; longer is sharper up to hundreds.")
+    kimg: float = Field(19.0, gt=0, description="Training length, thousand images; longer is sharper up to hundreds.")
     batch: int = Field(16, ge=2, description="Pairs per step over all processes.")
     lr: float = Field(0.016, gt=0, le=0.1, description="Adam's rate for the network; falls to 0 as a cosine.")
     discriminator_lr: float = Field(5e-4, gt=0, le=0.1, description="Adam's rate for the patch discriminators.")
@@ -30,7 +30,7 @@ class MobileSettings(Section):
         description="Weight of the feature loss: VGG19 when its file is there, else the source's discriminator.",
     )
     adversarial: float = Field(
-        0.5, ge=0, description="Weight of the patch discriminators, which compare with styled faces that are no target."
+        1.2, ge=0, description="Weight of the patch discriminators, which compare with styled faces that are no target."
     )
     edge_promoting: float = Field(
         0.5, ge=0, description="Weight of edge-smoothed styled faces as fakes in the discriminator; raises sharpness."
@@ -46,7 +46,7 @@ class MobileSettings(Section):
         0.25, gt=0, le=1, description="Extra samples per step for distillation, as a share of the batch."
     )
     equivariance: float = Field(
-        3.5, ge=0, description="Weight of following small shifts of the input; keeps video from flickering."
+        6.0, ge=0, description="Weight of following small shifts of the input; keeps video from flickering."
     )
     augment: bool = Field(True, description="Augment the pairs: geometry on both sides, light and damage on the input.")
     max_rotation: float = Field(4.0, ge=0, le=45, description="Largest rotation in augmentation, degrees.")
