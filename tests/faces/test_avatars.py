@@ -83,7 +83,7 @@ def test_traits_cover_their_range() -> None:
     tone = np.array([d.skin_dark for d in designs])
     assert np.quantile(tone, 0.1) < 0.06
     assert np.quantile(tone, 0.9) > 0.75
-    assert 0.10 < np.mean([d.glasses != "none" for d in designs]) < 0.18
+    assert 0.03 < np.mean([d.glasses != "none" for d in designs]) < 0.1
     yaw, pitch = np.array([d.yaw for d in designs]), np.array([d.pitch for d in designs])
     assert 7 < yaw.std() < 11
     assert abs(yaw.mean()) < 1
