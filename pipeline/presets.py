@@ -27,7 +27,7 @@ REAL_64 = {
     # where the style's heads have shapes of their own (fluent3d) pairs no longer lie on each other, stage 2 blurs
     "fuse.mid": 1.5,
     "generate.inverted": 500,
-    "translate.kimg": 9.0,
+    "translate.kimg": 22.0,
     "translate.warm_kimg": 2.0,
     # real style pictures as the discriminators' ideal draw hats and hands into photos
     "translate.styled_share": 0.9,
@@ -80,7 +80,7 @@ PRESETS = {
         values={},
     ),
     "real-64": Preset(
-        meant_for="64 px on 2 CPU cores, people's photos and a real style; 30 to 45 minutes a style",
+        meant_for="64 px on 2 CPU cores, people's photos and a real style; up to an hour a style on one core",
         verified="run on ../shared: 663 photos, styles fluent3d and noto (README.md has the figures)",
         values=REAL_64,
     ),
