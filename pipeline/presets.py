@@ -23,11 +23,11 @@ class Preset:
 UNVERIFIED = "NOT VERIFIED: nobody has run it on such hardware yet; the values follow docs/scale.md"
 REAL_64 = {
     "transfer.kimg": 20.0,
-    # the person's hair and face shape, the style's features and shading; lower points measure better in stage 1, but
-    # where the style's heads have shapes of their own (fluent3d) pairs no longer lie on each other, stage 2 blurs
-    "fuse.mid": 1.5,
+    # the person's hair and face shape, the style's features and shading: below 0.5 sets with hats put hats on people,
+    # above 1.5 the drawing fades
+    "fuse.mid": 1.0,
     "generate.inverted": 500,
-    "translate.kimg": 22.0,
+    "translate.kimg": 16.0,
     "translate.warm_kimg": 2.0,
     # real style pictures as the discriminators' ideal draw hats and hands into photos
     "translate.styled_share": 0.9,

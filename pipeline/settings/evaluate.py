@@ -28,7 +28,8 @@ class EvaluateSettings(Section):
     fid_weights: str = Field(
         "",
         description="Path of pt_inception-2015-12-05-6726825d.pth for genuine FID; empty searches models/external, "
-        "then falls back to the encoder's features (fd_enc, kid_enc).",
+        "then falls back to features of VGG19 (fd_vgg19, kid_vgg19) where its file is found, else of the encoder "
+        "(fd_enc, kid_enc).",
     )
     pictures: int = Field(
         400, ge=8, le=100_000, description="Test photos and style pictures used at most; more narrows the intervals."

@@ -57,6 +57,13 @@ class TranslateSettings(Section):
     pairs_end: float = Field(
         5.0, ge=0, le=1000, description="The same at the end; lower gives the discriminators more say over the style."
     )
+    pairs_perceptual: float = Field(
+        1.0,
+        ge=0,
+        le=100,
+        description="Feature loss of the latent pairs relative to their L1: VGG19 when its file is there, else the "
+        "source's discriminator; higher: crisper.",
+    )
     gan: float = Field(1.0, ge=0, le=1000, description="Weight of the adversarial losses; higher: more of the style.")
     cycle: float = Field(10.0, ge=0, le=1000, description="Weight of photo → style → photo; higher: more likeness.")
     identity: float = Field(10.0, ge=0, le=1000, description="Weight of leaving pictures of the own domain unchanged.")

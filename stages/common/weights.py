@@ -28,14 +28,14 @@ EXTERNAL = (
     ExternalWeight(
         "vgg19",
         ("vgg19_conv_u8.npz",),
-        "perceptual loss of the mobile model",
-        "stage-1 discriminator features",
+        "feature loss of stages 2 and 3; distances between sets (fd_vgg19, kid_vgg19) where Inception is missing",
+        "the source's discriminator as features; the shipped encoder for distances",
     ),
     ExternalWeight(
         "inception",
         ("pt_inception-2015-12-05-6726825d.pth",),
         "genuine FID",
-        "Fréchet distance and KID in the shipped encoder's features (fd_enc, kid_enc)",
+        "Fréchet distance and KID in VGG19's or the shipped encoder's features (fd_vgg19, fd_enc)",
         "6726825d",
     ),
     ExternalWeight(

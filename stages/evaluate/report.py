@@ -26,10 +26,13 @@ HERO_FACES = 12
 FIGURES = {
     "style_gap": "Style gap ↓",
     "style_gap_fid": "Style gap by FID ↓",
+    "style_gap_fd_vgg19": "Style gap by Fréchet ↓",
     "style_gap_fd_enc": "Style gap by Fréchet ↓",
     "kid": "KID ↓",
+    "kid_vgg19": "KID, VGG19 features ↓",
     "kid_enc": "KID, encoder features ↓",
     "fid": "FID ↓",
+    "fd_vgg19": "Fréchet, VGG19 features ↓",
     "fd_enc": "Fréchet, encoder features ↓",
     "precision": "Precision ↑",
     "recall": "Recall ↑",

@@ -1,17 +1,12 @@
 """Losses of the mobile network, named after the papers' terms. Each takes tensors and returns one number as tensor."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from stages.generate.frozen import FrozenFeatures
-from stages.generate.networks import Discriminator
 from stages.mobile.edge import gaussian_blur
-
-VGG_LAYERS = ("block1_conv2", "block2_conv2", "block3_conv4")  # conv4_4 of AnimeGANv2 is 8×8 at 64 px: too coarse here
-Features = Callable[[torch.Tensor], Sequence[torch.Tensor]]
 
 
 def pixel_loss(output: torch.Tensor, target: torch.Tensor, mask: torch.Tensor, head_weight: float) -> torch.Tensor:
@@ -31,45 +26,6 @@ def mask_loss(logits: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     Both [N, 1, H, W].
     """
     return F.binary_cross_entropy_with_logits(logits, mask)
-
-
-def vgg_features(vgg: nn.Module) -> Features:
-    """VGG19 responses before the ReLU."""
-
-    def extract(images: torch.Tensor) -> list[torch.Tensor]:
-        return list(vgg(images, VGG_LAYERS).values())
-
-    return extract
-
-
-def discriminator_features(discriminator: Discriminator, device: torch.device, dtype: torch.dtype) -> Features:
-    """Stage-1 discriminator activations, finest first, without the coarsest (below an eighth of the side).
-
-    Pictures of another size are resized to the one the discriminator takes.
-    """
-    side = discriminator.arch.resolution
-    frozen = FrozenFeatures(discriminator.to(device), side // 8, dtype)
-
-    def extract(images: torch.Tensor) -> list[torch.Tensor]:
-        if images.shape[-1] != side:
-            images = F.interpolate(images, (side, side), mode="bilinear", align_corners=False, antialias=True)
-        return list(frozen(images).values())
-
-    return extract
-
-
-def perceptual_loss(features: Features, output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Mean over layers of L1 between features, relative to the target's mean magnitude in that layer.
-
-    output, target [N, 3, H, W] in [-1, 1].
-    """
-    with torch.no_grad():
-        wanted = features(target)
-    total = output.new_zeros(())
-    for have, want in zip(features(output), wanted, strict=True):
-        magnitude = want.abs().mean(dtype=torch.float32).clamp_min(1e-6)
-        total = total + (have - want).abs().mean(dtype=torch.float32) / magnitude
-    return total / len(wanted)
 
 
 def colour_loss(output: torch.Tensor, target: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:

@@ -8,12 +8,10 @@ from pipeline.settings import Settings
 from pipeline.settings.mobile import MobileSettings
 from stages.common.atomic import write_bytes, write_json
 from stages.common.device import Device
-from stages.common.features import load_vgg19
 from stages.common.modelfile import file_hash
 from stages.common.progress import log
 from stages.common.runner import StageContext, run_stage
-from stages.generate.models import load_stylegan
-from stages.mobile import losses
+from stages.generate.feature_loss import load_features
 from stages.mobile.data import load_training_data
 from stages.mobile.measures import measure
 from stages.mobile.models import save_mobile
@@ -88,14 +86,7 @@ def load_teachers(settings: MobileSettings, files: Sequence[Path], root: Path, d
     source, translator = files
     teachers = Teachers()
     if settings.perceptual:
-        vgg = load_vgg19(root)
-        if vgg is not None:
-            teachers.features, teachers.features_name = losses.vgg_features(vgg.to(device.device)), "vgg19"
-        else:
-            discriminator = load_stylegan(source)[1]
-            if discriminator is not None:
-                teachers.features = losses.discriminator_features(discriminator, device.device, device.dtype)
-                teachers.features_name = "source discriminator"
+        teachers.features, teachers.features_name = load_features(source, root, device)
     if settings.distillation:
         teachers.translator = load_translator(translator).to(device.device)
     return teachers

@@ -18,6 +18,7 @@ from stages.common.ema import EMA, half_life_beta
 from stages.common.images import grid, to_uint8
 from stages.common.light import relight
 from stages.common.loop import LoopResult, train
+from stages.generate.feature_loss import Features, perceptual_loss
 from stages.mobile import losses
 from stages.mobile.augment import Pairs, augment_pairs, compose_target, damage, move, small_shift, warp
 from stages.mobile.data import TrainingData, as_float, to_pairs
@@ -32,7 +33,7 @@ PREVIEW = 8  # pairs in the preview grid
 class Teachers:
     """Frozen helpers; None where a loss is off or nothing is there. ``features_name`` says which features are used."""
 
-    features: losses.Features | None = None
+    features: Features | None = None
     features_name: str = "none"
     translator: nn.Module | None = None
 
@@ -155,7 +156,7 @@ class Trainer:
         assert self.teachers.features is not None
         some = max(1, self.batch // 2)
         with self.device.autocast():
-            return losses.perceptual_loss(self.teachers.features, drawn[:some], pairs.styled[:some])
+            return perceptual_loss(self.teachers.features, drawn[:some], pairs.styled[:some])
 
     def _judged(self, images: torch.Tensor, mask: torch.Tensor) -> list[torch.Tensor]:
         """Scores of the heads alone: the styled set's backgrounds are its generator's, the pairs' are photos'."""

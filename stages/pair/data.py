@@ -49,6 +49,7 @@ class Feed:
                 raise InputError(
                     f"{dataset.folder}: {len(dataset)} {name} to train on, at least {MIN_PICTURES} are needed"
                 )
+        self._origins = _origins(self.pairs, self.photos) if self.pairs is not None else np.empty(0, np.int64)
         self._weights = {"photos": _weights(self.photos), "style": _weights(self.style)}
 
     def batch(self, nimg: int) -> Batch:
@@ -67,15 +68,18 @@ class Feed:
         drawn = self.style.batch(start, max(1, n_drawn), seed + 1, self._weights["style"])
         style = [_image(drawn["image"])]
         style_mask = [_mask(drawn["mask"])]
-        pair_photo = pair_styled = pair_mask = torch.empty(0)
+        pair_photo = pair_styled = pair_mask = pair_drawn = torch.empty(0)
         if self.pairs is not None:
             pairs = self.pairs.batch(start, n_pairs + n_style - n_drawn, seed + 2)
             images, masks = _image(pairs["styled"]), _mask(pairs["mask"])
             style.append(images[n_pairs:])
             style_mask.append(masks[n_pairs:])
-            pair_photo, pair_styled, pair_mask = _image(pairs["photo"])[:n_pairs], images[:n_pairs], masks[:n_pairs]
+            pair_photo, pair_mask = self._inputs(pairs, n_pairs)
+            pair_drawn = torch.minimum(masks[:n_pairs], pair_mask)
             flips = torch.rand(n_pairs) < 0.5
-            pair_photo, pair_styled, pair_mask = flip_some(flips, pair_photo, pair_styled, pair_mask)
+            pair_photo, pair_styled, pair_mask, pair_drawn = flip_some(
+                flips, pair_photo, images[:n_pairs], pair_mask, pair_drawn
+            )
         n_edges = max(1, n_style // 2) if s.edge_weight > 0 and not warm else 0
         pixels = drawn["image"][:n_edges].permute(0, 2, 3, 1).numpy()
         smooth = [smooth_edges(np.ascontiguousarray(picture)) for picture in pixels]
@@ -90,8 +94,23 @@ class Feed:
             edges, edges_mask = _flip(edges, edges_mask)
         parts = (
             photo, photo_mask, styles, style_masks, edges, edges_mask, pair_photo, pair_styled, pair_mask,
+            pair_drawn,
         )  # fmt: skip
         return Batch(*(self._to_device(part) for part in parts))
+
+    def _inputs(self, pairs: dict[str, Tensor], count: int) -> tuple[Tensor, Tensor]:
+        """Photos and head masks of the first ``count`` pairs; of inverted ones the photo itself, not its inversion.
+
+        The translator will see photos. Trained on the source's pictures alone it drew them within 0.05 of the style
+        gap of its targets, and real photos 0.2 worse (noto).
+        """
+        photos, masks = pairs["photo"][:count].clone(), pairs["mask"][:count].clone()
+        origin = self._origins[pairs["index"][:count].numpy()]
+        real = np.flatnonzero(origin >= 0)
+        if len(real):
+            photos[real] = self.photos.take(origin[real], "image")
+            masks[real] = self.photos.take(origin[real], "mask")
+        return _image(photos), _mask(masks)
 
     def _to_device(self, part: Tensor) -> Tensor:
         if part.ndim != 4:
@@ -109,6 +128,14 @@ def _image(pixels: Tensor) -> Tensor:
 
 def _mask(pixels: Tensor) -> Tensor:
     return pixels.float().div_(255)
+
+
+def _origins(pairs: FaceDataset, photos: FaceDataset) -> np.ndarray:
+    """Of each pair the position of the photo that was inverted for it, int64 [len(pairs)]; -1 for sampled ones."""
+    place = {name: i for i, name in enumerate(photos.index["id"])}
+    if "photo_id" not in pairs.index:
+        return np.full(len(pairs), -1)
+    return np.array([place.get(name, -1) for name in pairs.index["photo_id"]], np.int64)
 
 
 def _weights(dataset: FaceDataset) -> np.ndarray | None:

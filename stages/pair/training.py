@@ -12,6 +12,7 @@ from stages.common.checkpoint import Stateful
 from stages.common.device import Device, average_gradients
 from stages.common.ema import EMA, half_life_beta
 from stages.common.embedder import FaceEmbedder
+from stages.generate.feature_loss import Features, perceptual_loss
 from stages.pair import losses
 from stages.pair.augment import augment, inside, look_at, region
 from stages.pair.layers import clip_rho
@@ -31,7 +32,8 @@ class Batch:
         photo, photo_mask: real photos [A]. style, style_mask: pictures of the style [B]; of them the first
             ``drawn`` are real style pictures, the others stage 1's.
         edges: edge-smoothed copies of some style pictures, with their masks in ``edges_mask``; may be empty.
-        pair_photo, pair_styled, pair_mask: latent pairs [P]; may be empty.
+        pair_photo, pair_styled, pair_mask: latent pairs [P]; may be empty. Inverted ones start from the photo itself.
+        pair_drawn: where both of a pair are head; less than ``pair_mask`` where the input is a real photo.
     """
 
     photo: Tensor
@@ -43,6 +45,7 @@ class Batch:
     pair_photo: Tensor
     pair_styled: Tensor
     pair_mask: Tensor
+    pair_drawn: Tensor
 
 
 class Trainer:
@@ -53,9 +56,15 @@ class Trainer:
     """
 
     def __init__(
-        self, settings: TranslateSettings, resolution: int, device: Device, likeness: FaceEmbedder | None
+        self,
+        settings: TranslateSettings,
+        resolution: int,
+        device: Device,
+        likeness: FaceEmbedder | None,
+        features: Features | None = None,
     ) -> None:
         s, self.settings, self.device, self.likeness = settings, settings, device, likeness
+        self.features = features
         config = TranslatorConfig(s.width, s.blocks, s.mask, s.skip)
         back = TranslatorConfig(s.backward_width, s.blocks, s.mask, s.skip)
         half = max(4, s.discriminator_width * s.backward_width // s.width)
@@ -109,19 +118,29 @@ class Trainer:
     def _supervised(self, batch: Batch) -> dict[str, Tensor]:
         """Both ways on latent pairs: source(w) → fused(w) inside the head, background as it was."""
         s = self.settings
-        photo, styled, mask = batch.pair_photo, batch.pair_styled, batch.pair_mask
-        pasted = photo + mask * (styled - photo)
+        photo, styled, mask, drawn = batch.pair_photo, batch.pair_styled, batch.pair_mask, batch.pair_drawn
+        pasted = photo + drawn * (styled - photo)
         there, details = self.forward_net.detailed(photo)
         back, back_details = self.backward_net.detailed(pasted)
-        parts = {
-            "pairs": losses.pair_loss(there.content, faded(photo, styled, mask), mask),
-            "pairs_back": losses.pair_loss(back.content, photo, mask),
-        }
-        total = s.pairs_start * (parts["pairs"] + parts["pairs_back"])
+        parts: dict[str, Tensor] = {}
+        total = s.pairs_start * self._paired(parts, there.content, photo, styled, drawn)
+        parts["pairs_back"] = losses.pair_loss(back.content, photo, drawn)
+        total = total + s.pairs_start * parts["pairs_back"]
         total = total + self._keep_background(parts, there, details, photo, mask)
         total = total + self._keep_background({}, back, back_details, pasted, mask)
         self._update_generators(total)
         return parts
+
+    def _paired(
+        self, parts: dict[str, Tensor], content: Tensor, photo: Tensor, styled: Tensor, drawn: Tensor
+    ) -> Tensor:
+        """What a latent pair says about ``content``: L1 and, in features, what L1 would average away."""
+        wanted = faded(photo, styled, drawn)
+        parts["pairs"] = losses.pair_loss(content, wanted, drawn)
+        if self.features is None:
+            return parts["pairs"]
+        parts["pairs_perceptual"] = perceptual_loss(self.features, faded(photo, content, drawn), wanted)
+        return parts["pairs"] + self.settings.pairs_perceptual * parts["pairs_perceptual"]
 
     # ---- unpaired ----------------------------------------------------------------------------------------------------
 
@@ -145,10 +164,9 @@ class Trainer:
         total = total + self._keep_background(parts, there, there_details, photo, photo_mask)
         total = total + self._keep_background({}, back, back_details, style, style_mask)
         if len(batch.pair_photo):
-            own = slice(len(batch.photo), None)
-            wanted = faded(batch.pair_photo, batch.pair_styled, batch.pair_mask)
-            parts["pairs"] = losses.pair_loss(there.content[own], wanted, batch.pair_mask)
-            total = total + self._pairs_weight(nimg) * parts["pairs"]
+            own = there.content[len(batch.photo) :]
+            paired = self._paired(parts, own, batch.pair_photo, batch.pair_styled, batch.pair_drawn)
+            total = total + self._pairs_weight(nimg) * paired
         if nimg // s.batch % s.identity_every == 0:  # lazily, × the interval (as StyleGAN2's regularisers)
             total = total + s.identity_every * self._occasional(parts, batch, photo, there, there_details, back_details)
         self._update_generators(total)

@@ -19,6 +19,7 @@ from stages.common.modelfile import file_hash
 from stages.common.progress import log
 from stages.common.runner import StageContext, run_stage
 from stages.common.seeding import seed_all
+from stages.generate.feature_loss import load_features
 from stages.pair.data import Feed
 from stages.pair.grids import translation_grid
 from stages.pair.models import save_translator
@@ -27,11 +28,12 @@ from stages.pair.training import Trainer
 
 GRID_PHOTOS = 12
 CHECK_PHOTOS = 64
+SOURCE = Path("models/source/source.safetensors")
 
 
 def inputs(settings: Settings, style: str) -> Sequence[Path]:
     """What a checkpoint depends on."""
-    return [Path("data/photos"), Path("data/style_faces") / style, Path("data/styled") / style]
+    return [Path("data/photos"), Path("data/style_faces") / style, Path("data/styled") / style, SOURCE]
 
 
 def main(ctx: StageContext) -> None:
@@ -66,7 +68,8 @@ def train_translator(
     seed_all(common.seed, "translate", "weights")
     device = ctx.device
     likeness = load_embedder(ctx.root) if settings.face_identity > 0 else None
-    trainer = Trainer(settings, common.resolution, device, likeness)
+    features = load_features(ctx.root / SOURCE, ctx.root, device)[0] if settings.pairs_perceptual > 0 else None
+    trainer = Trainer(settings, common.resolution, device, likeness, features)
     styled, style_faces = data / "styled" / ctx.style, data / "style_faces" / ctx.style
     cache = ctx.root / "work" / "cache"
     feed = Feed(settings, common.resolution, common.seed, device, data / "photos", style_faces, styled, cache)

@@ -15,8 +15,8 @@ import torch
 from pipeline.settings.mobile import MobileSettings
 from stages.common.device import setup
 from stages.common.shards import write_shard
+from stages.generate.feature_loss import discriminator_features
 from stages.generate.models import load_stylegan
-from stages.mobile import losses
 from stages.mobile.convert import export_onnx, onnx_to_mnn
 from stages.mobile.data import load_training_data
 from stages.mobile.network import TIERS, Deployed, MobileNet, count_macs, parameter_count
@@ -75,7 +75,7 @@ def training_rate(steps: int, **changes: object) -> float:
             )
         data = load_training_data(root / "pairs", root / "styled", 64, root / "cache")
         discriminator = load_stylegan(SHIPPED)[1] if SHIPPED.is_file() else None
-        features = losses.discriminator_features(discriminator, device.device, device.dtype) if discriminator else None
+        features = discriminator_features(discriminator, device.device, device.dtype) if discriminator else None
         translator = _translator()
         settings = MobileSettings(**changes)  # type: ignore[arg-type]
         trainer = Trainer(settings, data, Teachers(features, "D", translator), device, 0)

@@ -155,7 +155,7 @@ def our_step(settings: TranslateSettings, resolution: int) -> Callable[[], None]
 
     counts = [half, half, half // 2, half]  # photos, style, edge-smoothed, pairs
     parts = [part for n in counts[:3] for part in (pictures(n), pictures(n, 1))]
-    batch = Batch(*parts, pictures(half), pictures(half), pictures(half, 1))
+    batch = Batch(*parts, pictures(half), pictures(half), pictures(half, 1), pictures(half, 1))
     seen = [round(settings.warm_kimg * 1000)]
 
     def step() -> None:

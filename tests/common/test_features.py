@@ -12,6 +12,7 @@ from torch.nn import functional
 from stages.common import features
 from stages.common.errors import InputError, ModelFileError
 from stages.common.weights import ExternalWeight
+from stages.generate import feature_loss
 
 
 def tiny_net() -> features.FeatureNet:
@@ -74,6 +75,30 @@ def test_inception_runs_through_pytorch_fid(tmp_path: Path, monkeypatch: pytest.
     assert net.frechet_name == "fid"
     assert net.kid_name == "kid"
     assert net.extract(torch.zeros(2, 3, 64, 64)).shape == (2, 2048)
+
+
+def test_vgg19_measures_sets_where_inception_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings: Any = SimpleNamespace(evaluate=SimpleNamespace(fid_weights=""))
+    (tmp_path / "vgg19_conv_u8.npz").write_bytes(b"stands for the file")
+    monkeypatch.setenv("STYLEFACTORY_WEIGHTS", str(tmp_path))
+    torch.manual_seed(0)
+    weights: dict[str, np.ndarray] = {}
+    channels = 3
+    for name in features.VGG_LAYERS:
+        wider = {"1": 64, "2": 128, "3": 256}.get(name[5], 512)
+        weights[f"{name}.kernel"] = torch.randn(3, 3, channels, wider).numpy() * (2 / 9 / channels) ** 0.5
+        weights[f"{name}.bias"] = np.zeros(wider, np.float32)
+        channels = wider
+    monkeypatch.setattr(features, "load_vgg19", lambda root: features.VGG19(weights))
+    net = features.feature_net(settings, tmp_path)
+    assert (net.frechet_name, net.kid_name) == ("fd_vgg19", "kid_vgg19")
+    pictures = torch.rand(3, 3, 32, 32) * 2 - 1
+    measured = net.extract(pictures)
+    assert measured.shape == (3, 256 + 512 + 512)
+    depths = torch.split(measured, [256, 512, 512], dim=1)
+    for depth in depths:  # each counts the same
+        assert torch.allclose(depth.square().mean(1), torch.ones(3), atol=1e-4)
+    assert not set(features.VGG_MEASURED) & set(feature_loss.VGG_LAYERS), "layers of a loss must not judge it"
 
 
 def test_encoder_features_are_never_called_fid(tmp_path: Path) -> None:

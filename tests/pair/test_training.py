@@ -12,6 +12,7 @@ from stages.common.device import Device
 from stages.common.errors import DivergedError
 from stages.common.loop import train
 from stages.common.seeding import seed_all
+from stages.generate.feature_loss import Features
 from stages.pair.training import Batch, Trainer
 
 SIDE = 16
@@ -22,9 +23,9 @@ def _settings(**changes: Any) -> TranslateSettings:
     return TranslateSettings(**({**TINY, "kimg": 0.04, "warm_kimg": 0.012, "identity_every": 2} | changes))
 
 
-def _trainer(settings: TranslateSettings) -> Trainer:
+def _trainer(settings: TranslateSettings, features: Features | None = None) -> Trainer:
     seed_all("test weights")
-    return Trainer(settings, 32, Device(torch.device("cpu"), torch.float32), None)
+    return Trainer(settings, 32, Device(torch.device("cpu"), torch.float32), None, features)
 
 
 def _batch(nimg: int, pairs: bool = True) -> Batch:
@@ -35,8 +36,8 @@ def _batch(nimg: int, pairs: bool = True) -> Batch:
     photo, style, paired = ((torch.rand(2, 3, 32, 32) * 1.6 - 0.8) * (0.3 + 0.7 * mask) for _ in range(3))
     if not pairs:
         paired, empty = paired[:0], mask[:0]
-        return Batch(photo, mask, style, mask, style[:1], mask[:1], paired, paired, empty)
-    return Batch(photo, mask, style, mask, style[:1], mask[:1], paired, -paired, mask)
+        return Batch(photo, mask, style, mask, style[:1], mask[:1], paired, paired, empty, empty)
+    return Batch(photo, mask, style, mask, style[:1], mask[:1], paired, -paired, mask, mask)
 
 
 def _run(work: Path, settings: TranslateSettings, total: int, spoil: Callable[[int], float] | None = None) -> Trainer:
@@ -103,6 +104,30 @@ def test_without_pairs_it_trains_unpaired_from_the_start() -> None:
     trainer = _trainer(_settings())
     parts = trainer.step(_batch(0, pairs=False), 0)
     assert "gan" in parts and "pairs" not in parts
+
+
+def test_pairs_count_only_where_both_are_head() -> None:
+    trainer = _trainer(_settings())
+    batch = _batch(0)
+    full = trainer.step(batch, 0)["pairs"]
+    batch.pair_drawn = batch.pair_mask.clone()
+    batch.pair_drawn[..., :16] = 0
+    batch.pair_styled[..., :16] = 1.0  # what stands there must not matter
+    halved = _trainer(_settings()).step(batch, 0)["pairs"]
+    assert halved == pytest.approx(float(full), rel=0.3)
+
+
+def test_feature_loss_joins_the_pairs() -> None:
+    def features(images: torch.Tensor) -> list[torch.Tensor]:
+        return [images[..., 1:] - images[..., :-1]]
+
+    trainer = _trainer(_settings(pairs_perceptual=1.0), features)
+    first = trainer.step(_batch(0), 0)
+    for nimg in range(4, 12, 4):
+        last = trainer.step(_batch(nimg), nimg)
+    later = trainer.step(_batch(16), 16)
+    assert 0 < last["pairs_perceptual"] < first["pairs_perceptual"]
+    assert {"pairs", "pairs_perceptual", "gan"} <= set(later)
 
 
 def test_supervision_fades_geometrically() -> None:

@@ -1,0 +1,74 @@
+"""Feature ("perceptual") loss of stages 2 and 3: VGG19 where its file is found, else the source's discriminator."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from stages.common.device import Device
+from stages.common.features import load_vgg19
+from stages.generate.frozen import FrozenFeatures
+from stages.generate.models import load_stylegan
+from stages.generate.networks import Discriminator
+
+VGG_LAYERS = ("block1_conv2", "block2_conv2", "block3_conv4")  # conv4_4 of AnimeGANv2 is 8×8 at 64 px: too coarse here
+Features = Callable[[torch.Tensor], Sequence[torch.Tensor]]
+
+
+def load_features(source: Path, root: Path, device: Device) -> tuple[Features | None, str]:
+    """What this machine has, and its name: "vgg19", "source discriminator", or None and "none".
+
+    Args:
+        source: model file of the face source model. root: where ``models/external`` may hold VGG19.
+
+    Raises:
+        ModelFileError: a file is damaged or of another kind.
+    """
+    vgg = load_vgg19(root)
+    if vgg is not None:
+        return vgg_features(vgg.to(device.device)), "vgg19"
+    discriminator = load_stylegan(source)[1]
+    if discriminator is not None:
+        return discriminator_features(discriminator, device.device, device.dtype), "source discriminator"
+    return None, "none"
+
+
+def vgg_features(vgg: nn.Module) -> Features:
+    """VGG19 responses before the ReLU."""
+
+    def extract(images: torch.Tensor) -> list[torch.Tensor]:
+        return list(vgg(images, VGG_LAYERS).values())
+
+    return extract
+
+
+def discriminator_features(discriminator: Discriminator, device: torch.device, dtype: torch.dtype) -> Features:
+    """Stage-1 discriminator activations, finest first, without the coarsest (below an eighth of the side).
+
+    Pictures of another size are resized to the one the discriminator takes.
+    """
+    side = discriminator.arch.resolution
+    frozen = FrozenFeatures(discriminator.to(device), side // 8, dtype)
+
+    def extract(images: torch.Tensor) -> list[torch.Tensor]:
+        if images.shape[-1] != side:
+            images = F.interpolate(images, (side, side), mode="bilinear", align_corners=False, antialias=True)
+        return list(frozen(images).values())
+
+    return extract
+
+
+def perceptual_loss(features: Features, output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Mean over layers of L1 between features, relative to the target's mean magnitude in that layer.
+
+    output, target [N, 3, H, W] in [-1, 1].
+    """
+    with torch.no_grad():
+        wanted = features(target)
+    total = output.new_zeros(())
+    for have, want in zip(features(output), wanted, strict=True):
+        magnitude = want.abs().mean(dtype=torch.float32).clamp_min(1e-6)
+        total = total + (have - want).abs().mean(dtype=torch.float32) / magnitude
+    return total / len(wanted)

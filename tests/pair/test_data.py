@@ -1,0 +1,46 @@
+"""What a step sees: inverted pairs start from the photo itself."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from pipeline.settings import TranslateSettings
+from stages.common.device import Device
+from stages.common.images import read_image
+from stages.pair.data import Feed
+from tests.pair import factory
+
+
+def _feed(root: Path) -> Feed:
+    settings = TranslateSettings(**(factory.TINY | {"light": 0.0}))
+    folders = (root / "data" / name for name in ("photos", f"style_faces/{factory.STYLE}", f"styled/{factory.STYLE}"))
+    return Feed(settings, factory.SIDE, 0, Device(torch.device("cpu"), torch.float32), *folders, root / "cache")
+
+
+def test_inverted_pairs_show_the_photo_and_its_mask(tmp_path: Path) -> None:
+    root = factory.build(tmp_path)
+    index = root / "data/styled" / factory.STYLE / "index.csv"
+    table = pd.read_csv(index)
+    table["photo_id"] = [f"{i:04d}" if i in (1, 2) else "" for i in range(len(table))]
+    table.loc[3, "photo_id"] = "0005"  # a test photo: never shown
+    table.to_csv(index, index=False)
+    feed = _feed(root)
+    pairs = feed.pairs
+    assert pairs is not None
+    rows = np.arange(4)
+    taken = {field: pairs.take(rows, field) for field in ("photo", "mask")} | {"index": torch.arange(4)}
+    images, masks = feed._inputs(taken, 4)
+    photo = torch.from_numpy(read_image(root / "data/photos/images/0001.png")).permute(2, 0, 1) / 127.5 - 1
+    assert torch.allclose(images[1], photo, atol=1e-6)
+    mask = torch.from_numpy(read_image(root / "data/photos/masks/0001.png")[..., 0]) / 255
+    assert torch.allclose(masks[1, 0], mask, atol=1e-6)
+    for kept in (0, 3):
+        assert torch.allclose(images[kept], pairs.take([kept], "photo")[0] / 127.5 - 1, atol=1e-6)
+
+
+def test_pairs_are_compared_where_both_are_head(tmp_path: Path) -> None:
+    batch = _feed(factory.build(tmp_path)).batch(0)
+    assert len(batch.pair_photo) == len(batch.pair_drawn) == factory.TINY["batch"]  # the warm start sees pairs alone
+    assert (batch.pair_drawn <= batch.pair_mask).all() and batch.pair_drawn.max() == 1
