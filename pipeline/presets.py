@@ -29,6 +29,8 @@ REAL_64 = {
     "generate.inverted": 500,
     "translate.kimg": 16.0,
     "translate.warm_kimg": 2.0,
+    # between 1 (everybody alike) and 4 (the photo with an eye drawn into it)
+    "translate.face_identity": 2.0,
     # real style pictures as the discriminators' ideal draw hats and hands into photos
     "translate.styled_share": 0.9,
     "mobile.kimg": 24.0,

@@ -62,9 +62,16 @@ class Trainer:
         device: Device,
         likeness: FaceEmbedder | None,
         features: Features | None = None,
+        features_name: str = "none",
     ) -> None:
+        """Builds the networks.
+
+        Args:
+            likeness: embedder of the likeness loss. features: network of the pairs' feature loss, called
+                ``features_name`` in reports. None leaves them out.
+        """
         s, self.settings, self.device, self.likeness = settings, settings, device, likeness
-        self.features = features
+        self.features, self.features_name = features, features_name
         config = TranslatorConfig(s.width, s.blocks, s.mask, s.skip)
         back = TranslatorConfig(s.backward_width, s.blocks, s.mask, s.skip)
         half = max(4, s.discriminator_width * s.backward_width // s.width)

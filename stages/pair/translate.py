@@ -47,6 +47,7 @@ def main(ctx: StageContext) -> None:
         "photos_per_second": round(result.rate, 2),
         "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
         "rolled_back": result.rolled_back,
+        "pair_features": trainer.features_name,
         "likeness_net": trainer.likeness.name if trainer.likeness is not None else "none",
     }
     log("translate: " + ", ".join(f"{k} {v:.3g}" if isinstance(v, float) else f"{k} {v}" for k, v in figures.items()))
@@ -68,8 +69,9 @@ def train_translator(
     seed_all(common.seed, "translate", "weights")
     device = ctx.device
     likeness = load_embedder(ctx.root) if settings.face_identity > 0 else None
-    features = load_features(ctx.root / SOURCE, ctx.root, device)[0] if settings.pairs_perceptual > 0 else None
-    trainer = Trainer(settings, common.resolution, device, likeness, features)
+    wanted = settings.pairs_perceptual > 0 and max(settings.pairs_start, settings.pairs_end) > 0
+    features = load_features(ctx.root / SOURCE, ctx.root, device) if wanted else (None, "none")
+    trainer = Trainer(settings, common.resolution, device, likeness, *features)
     styled, style_faces = data / "styled" / ctx.style, data / "style_faces" / ctx.style
     cache = ctx.root / "work" / "cache"
     feed = Feed(settings, common.resolution, common.seed, device, data / "photos", style_faces, styled, cache)

@@ -20,6 +20,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "latents_only": {"mask": True, "region": True, "warm_kimg": FOREVER, "face_identity": 0.0},
     "unpaired_only": {"mask": True, "region": True, "warm_kimg": 0.0, "pairs_start": 0.0, "pairs_end": 0.0},
     "without_skip": {"mask": True, "region": True, "skip": False},
+    "without_features": {"mask": True, "region": True, "pairs_perceptual": 0.0},
 }
 
 

@@ -16,7 +16,7 @@ SIDE = 32
 STYLE = "toy"
 TINY = {
     "kimg": 0.024, "warm_kimg": 0.008, "batch": 4, "width": 4, "backward_width": 4, "discriminator_width": 4,
-    "blocks": 1, "identity_every": 2, "grid_kimg": 0.012,
+    "blocks": 1, "identity_every": 2, "grid_kimg": 0.012, "pairs_perceptual": 0.0,
 }  # fmt: skip
 
 
