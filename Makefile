@@ -1,11 +1,11 @@
-# setup · demo · test · test-all · bench · clean. Everything runs from .venv; nothing is installed elsewhere.
+# setup · demo · test · test-all · coverage · bench · clean. Everything runs from .venv; nothing is installed elsewhere.
 PYTHON ?= python3.11
 BIN := .venv/bin
 # reinstall only when the requirements, not the code, have changed
 STAMP := .venv/.setup-$(shell cat pyproject.toml constraints.txt | sha256sum | cut -c1-16)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all bench lint clean
+.PHONY: help setup demo test test-all coverage bench lint clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## /\1|/' | awk -F'|' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -30,6 +30,9 @@ test: setup ## fast tests and checks of style and types
 
 test-all: test ## every test, the slow ones (kills, schedules, whole chain) included
 	@$(BIN)/python -m pytest -m slow
+
+coverage: setup ## share of lines the fast tests run (work in other processes, as of DVC stages, is not seen)
+	@$(BIN)/python -m pytest -q --cov=pipeline --cov=stages --cov-report=term:skip-covered
 
 bench: setup ## measured figures and ratios in one table
 	@$(BIN)/python -m tests.bench
