@@ -45,6 +45,11 @@ class MobileSettings(Section):
     distillation_share: float = Field(
         0.25, gt=0, le=1, description="Extra samples per step for distillation, as a share of the batch."
     )
+    face_identity: float = Field(
+        1.0,
+        ge=0,
+        description="Weight of being recognised as the target is (1 − cosine); used when mobilefacenet is found.",
+    )
     equivariance: float = Field(
         6.0, ge=0, description="Weight of following small shifts of the input; keeps video from flickering."
     )

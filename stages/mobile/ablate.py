@@ -36,8 +36,8 @@ OFF = {"perceptual": 0.0, "adversarial": 0.0, "edge_promoting": 0.0, "augment": 
 
 
 def variants(settings: MobileSettings) -> dict[str, MobileSettings]:
-    """The rows of the table, each the one before plus one thing; distillation and shifts stay off in all of them."""
-    plain = settings.model_copy(update={**OFF, "distillation": 0.0, "equivariance": 0.0})
+    """The rows of the table, each the one before plus one thing; distillation, likeness, shifts stay off in all."""
+    plain = settings.model_copy(update={**OFF, "distillation": 0.0, "equivariance": 0.0, "face_identity": 0.0})
     learned = {"perceptual": settings.perceptual, "adversarial": settings.adversarial}
     edges = {"edge_promoting": settings.edge_promoting}
     return {

@@ -8,6 +8,7 @@ from pipeline.settings import Settings
 from pipeline.settings.mobile import MobileSettings
 from stages.common.atomic import write_bytes, write_json
 from stages.common.device import Device
+from stages.common.embedder import load_embedder
 from stages.common.modelfile import file_hash
 from stages.common.progress import log
 from stages.common.runner import StageContext, run_stage
@@ -57,6 +58,7 @@ def main(ctx: StageContext) -> None:
         "macs_limit_256": int(TIERS[settings.tier].limit * 1e6),
         "parameters": parameter_count(net),
         "perceptual_features": teachers.features_name,
+        "likeness_net": teachers.likeness.name if teachers.likeness is not None else "none",
         "distillation": teachers.translator is not None and settings.distillation > 0,
         "pairs": len(data.pairs),
         "images_seen": result.nimg,
@@ -76,9 +78,10 @@ def main(ctx: StageContext) -> None:
 
 
 def load_teachers(settings: MobileSettings, files: Sequence[Path], root: Path, device: Device) -> Teachers:
-    """Features for the perceptual loss and the stage-2 generator, as far as the settings want them.
+    """Features for the perceptual loss, face embedder, stage-2 generator, as far as the settings want them.
 
-    VGG19 when its file is found, else the source's discriminator. ``files`` as :func:`teacher_files` gives them.
+    VGG19 when its file is found, else the source's discriminator; the embedder only where its file is found.
+    ``files`` as :func:`teacher_files` gives them.
 
     Raises:
         ModelFileError: a wanted model is damaged or of another kind.
@@ -87,6 +90,10 @@ def load_teachers(settings: MobileSettings, files: Sequence[Path], root: Path, d
     teachers = Teachers()
     if settings.perceptual:
         teachers.features, teachers.features_name = load_features(source, root, device)
+    if settings.face_identity:
+        teachers.likeness = load_embedder(root)
+        if teachers.likeness is not None:
+            teachers.likeness.to(device.device)
     if settings.distillation:
         teachers.translator = load_translator(translator).to(device.device)
     return teachers

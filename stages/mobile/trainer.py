@@ -15,6 +15,7 @@ from pipeline.settings.mobile import MobileSettings
 from stages.common.checkpoint import Stateful
 from stages.common.device import Device, average_gradients
 from stages.common.ema import EMA, half_life_beta
+from stages.common.embedder import FaceEmbedder
 from stages.common.images import grid, to_uint8
 from stages.common.light import relight
 from stages.common.loop import LoopResult, train
@@ -36,6 +37,7 @@ class Teachers:
     features: Features | None = None
     features_name: str = "none"
     translator: nn.Module | None = None
+    likeness: FaceEmbedder | None = None
 
 
 class Trainer:
@@ -124,6 +126,8 @@ class Trainer:
         add("mask", s.mask, lambda: losses.mask_loss(out.logits[:n], pairs.mask))
         if self.teachers.features is not None:
             add("perceptual", s.perceptual, lambda: self._perceptual(drawn, pairs))
+        if self.teachers.likeness is not None:
+            add("likeness", s.face_identity, lambda: self._likeness(drawn, pairs))
         add("colour", s.colour, lambda: losses.colour_loss(drawn, pairs.styled, pairs.mask))
         add("total_variation", s.total_variation, lambda: losses.total_variation(drawn, pairs.mask))
         if distilled is not None:
@@ -157,6 +161,17 @@ class Trainer:
         some = max(1, self.batch // 2)
         with self.device.autocast():
             return perceptual_loss(self.teachers.features, drawn[:some], pairs.styled[:some])
+
+    def _likeness(self, drawn: torch.Tensor, pairs: Pairs) -> torch.Tensor:
+        """1 − cosine of face embeddings of drawn faces and their *targets*, on a quarter of the batch.
+
+        Not the photos': stage 2 has decided how much of the person stays, here it must only not get lost.
+        """
+        assert self.teachers.likeness is not None
+        some = max(1, self.batch // 4)
+        with torch.no_grad():
+            wanted = self.teachers.likeness(pairs.styled[:some])
+        return 1 - (self.teachers.likeness(drawn[:some]) * wanted).sum(1).mean()
 
     def _judged(self, images: torch.Tensor, mask: torch.Tensor) -> list[torch.Tensor]:
         """Scores of the heads alone: the styled set's backgrounds are its generator's, the pairs' are photos'."""

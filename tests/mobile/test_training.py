@@ -72,6 +72,24 @@ def test_interrupted_equals_uninterrupted(data: TrainingData, tmp_path: Path) ->
         assert torch.equal(value, second.ema.net.state_dict()[name]), name
 
 
+class FakeEmbedder(torch.nn.Module):
+    """The mean colours of the four quarters, as unit vectors."""
+
+    name = "quarters"
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.normalize(torch.nn.functional.adaptive_avg_pool2d(images, 2).flatten(1), dim=1)
+
+
+def test_faces_stay_recognisable_as_their_targets(data: TrainingData) -> None:
+    run = trainer(data, Teachers(likeness=FakeEmbedder()), adversarial=0.0, face_identity=4.0)  # type: ignore[arg-type]
+    first = run.step(0)["likeness"]
+    for nimg in range(8, 320, 8):
+        last = run.step(nimg)["likeness"]
+    assert last < 0.5 * first
+    assert "likeness" not in trainer(data, Teachers(), face_identity=4.0).step(0)
+
+
 class FakeTranslator(torch.nn.Module):
     def forward(self, photo: torch.Tensor) -> SimpleNamespace:
         return SimpleNamespace(content=-photo, mask=torch.ones_like(photo[:, :1]))
