@@ -117,3 +117,16 @@ def test_the_soft_edge_is_no_head_and_a_pairs_target_fades_into_the_photo_there(
     assert inside(mask).flatten().tolist() == pytest.approx([0, 0, 0, 0.5, 1])
     photo, styled = torch.zeros(1, 3, 1, 5), torch.ones(1, 3, 1, 5)
     assert faded(photo, styled, mask)[0, 0, 0].tolist() == pytest.approx([0, 0, 0, 0.5, 1])
+
+
+def test_eyes_and_mouth_count_more() -> None:
+    weights = losses.feature_weights(64)
+    assert weights.shape == (1, 1, 64, 64)
+    assert weights[0, 0, 30, 23] > 5 and weights[0, 0, 30, 40] > 5 and weights[0, 0, 46, 32] > 5
+    assert weights[0, 0, 10, 32] == pytest.approx(1, abs=1e-3)
+    ones, dark = torch.ones(1, 3, 64, 64), torch.ones(1, 3, 64, 64)
+    dark[..., 29:33, 21:25] = -1  # an eye
+    elsewhere = torch.ones(1, 3, 64, 64)
+    elsewhere[..., 9:13, 31:35] = -1  # as much of the forehead
+    eye, forehead = (losses.pair_loss(ones, target, weights) for target in (dark, elsewhere))
+    assert eye > 4 * forehead
