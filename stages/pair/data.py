@@ -101,8 +101,8 @@ class Feed:
     def _inputs(self, pairs: dict[str, Tensor], count: int) -> tuple[Tensor, Tensor]:
         """Photos and head masks of the first ``count`` pairs; of inverted ones the photo itself, not its inversion.
 
-        The translator will see photos. Trained on the source's pictures alone it drew them within 0.05 of the style
-        gap of its targets, and real photos 0.2 worse (noto).
+        The translator will see photos. Trained on the source's pictures alone it reached a style gap of 0.39 to 0.44 on
+        those (its targets: 0.32 to 0.36) and 0.59 on photos (noto, kid_enc).
         """
         photos, masks = pairs["photo"][:count].clone(), pairs["mask"][:count].clone()
         origin = self._origins[pairs["index"][:count].numpy()]

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from stages.generate.landmark_net import USUAL
 
-FEATURE_WEIGHT, FEATURE_WIDTH, FEATURE_HEIGHT = 6.0, 0.07, 0.055  # shares of the side
+FEATURE_WEIGHT = 6.0  # of a pixel in the middle of an eye or the mouth, in the pairs' loss
+FEATURE_WIDTH, FEATURE_HEIGHT = 0.07, 0.055  # standard deviations around it, shares of the side
 
 # ---- adversarial (least squares, Mao et al. 2017), over all heads of the discriminators -----------------------------
 
