@@ -155,8 +155,10 @@ def feature_net(settings: "Settings", root: Path | None = None) -> FeatureNet:
     path = root / named if named else find("inception", root)
     if path is not None:
         return inception_net(path)
-    vgg = load_vgg19(root)
-    return vgg_net(vgg, sha256(found)) if vgg is not None and (found := find("vgg19", root)) else encoder_net(root)
+    vgg_file, vgg = find("vgg19", root), load_vgg19(root)
+    if vgg_file is None or vgg is None:
+        return encoder_net(root)
+    return vgg_net(vgg, sha256(vgg_file))
 
 
 def inception_net(path: Path) -> FeatureNet:

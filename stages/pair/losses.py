@@ -8,8 +8,8 @@ from torch import Tensor
 
 from stages.generate.landmark_net import USUAL
 
-FEATURE_WEIGHT = 6.0  # of a pixel in the middle of an eye or the mouth, in the pairs' loss
-FEATURE_WIDTH, FEATURE_HEIGHT = 0.07, 0.055  # standard deviations around it, shares of the side
+FACIAL_WEIGHT = 6.0  # of a pixel in the middle of an eye or the mouth, in the pairs' loss
+FACIAL_WIDTH, FACIAL_HEIGHT = 0.07, 0.055  # standard deviations around it, shares of the side
 
 # ---- adversarial (least squares, Mao et al. 2017), over all heads of the discriminators -----------------------------
 
@@ -41,8 +41,8 @@ def masked_l1(a: Tensor, b: Tensor, weight: Tensor) -> Tensor:
     return ((a - b).abs() * weight).sum() / (weight.sum() * a.shape[1]).clamp_min(1.0)
 
 
-def feature_weights(side: int) -> Tensor:
-    """Where aligned faces have eyes and mouth: [1, 1, side, side], 1 elsewhere, ``FEATURE_WEIGHT`` at their centres.
+def facial_weights(side: int) -> Tensor:
+    """Where aligned faces have eyes and mouth: [1, 1, side, side], 1 elsewhere, ``FACIAL_WEIGHT`` at their centres.
 
     Eyes cover a fiftieth of the head, and the warm start has a few hundred steps. Every pixel alike, it spent them on
     hair and skin, and some runs of the demo never drew an eye.
@@ -50,9 +50,9 @@ def feature_weights(side: int) -> Tensor:
     grid = (torch.arange(side) + 0.5) / side
     extra = torch.zeros(side, side)
     for x, y in USUAL:
-        distance = ((grid[None] - x) / FEATURE_WIDTH).square() + ((grid[:, None] - y) / FEATURE_HEIGHT).square()
+        distance = ((grid[None] - x) / FACIAL_WIDTH).square() + ((grid[:, None] - y) / FACIAL_HEIGHT).square()
         extra = torch.maximum(extra, torch.exp(-distance / 2))
-    return (1 + (FEATURE_WEIGHT - 1) * extra)[None, None]
+    return (1 + (FACIAL_WEIGHT - 1) * extra)[None, None]
 
 
 def pair_loss(content: Tensor, target: Tensor, mask: Tensor) -> Tensor:

@@ -71,7 +71,7 @@ class Trainer:
                 ``features_name`` in reports. None leaves them out.
         """
         s, self.settings, self.device, self.likeness = settings, settings, device, likeness
-        self.feature_weights = losses.feature_weights(resolution).to(device.device)
+        self.facial_weights = losses.facial_weights(resolution).to(device.device)
         self.features, self.features_name = features, features_name
         config = TranslatorConfig(s.width, s.blocks, s.mask, s.skip)
         back = TranslatorConfig(s.backward_width, s.blocks, s.mask, s.skip)
@@ -144,7 +144,7 @@ class Trainer:
     ) -> Tensor:
         """What a latent pair says about ``content``: L1 and, in features, what L1 would average away."""
         wanted = faded(photo, styled, drawn)
-        parts["pairs"] = losses.pair_loss(content, wanted, drawn * self.feature_weights)
+        parts["pairs"] = losses.pair_loss(content, wanted, drawn * self.facial_weights)
         if self.features is None:
             return parts["pairs"]
         parts["pairs_perceptual"] = perceptual_loss(self.features, faded(photo, content, drawn), wanted)
