@@ -25,14 +25,15 @@ REAL_64 = {
     "transfer.kimg": 20.0,
     # the person's hair and face shape, the style's features and shading: below 0.5 sets with hats put hats on people,
     # above 1.5 the drawing fades
-    "fuse.mid": 1.0,
+    "fuse.mid": 0.5,
     "generate.inverted": 500,
     "translate.kimg": 16.0,
+    "translate.batch": 8,
     "translate.warm_kimg": 2.0,
     # between 1 (everybody alike) and 4 (the photo with an eye drawn into it)
     "translate.face_identity": 2.0,
     # real style pictures as the discriminators' ideal draw hats and hands into photos
-    "translate.styled_share": 0.9,
+    "translate.styled_share": 0.8,
     "mobile.kimg": 24.0,
 }
 GPU_256 = {
@@ -63,6 +64,7 @@ GPU_256 = {
     "generate.invert_steps": 200,
     "generate.shard_size": 1_000,
     "translate.kimg": 500.0,
+    "translate.batch": 8,
     "translate.width": 64,
     "translate.backward_width": 32,
     "translate.discriminator_width": 64,

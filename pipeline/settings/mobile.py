@@ -30,7 +30,7 @@ class MobileSettings(Section):
         description="Weight of the feature loss: VGG19 when its file is there, else the source's discriminator.",
     )
     adversarial: float = Field(
-        1.2, ge=0, description="Weight of the patch discriminators, which compare with styled faces that are no target."
+        2.5, ge=0, description="Weight of the patch discriminators, which compare with styled faces that are no target."
     )
     edge_promoting: float = Field(
         0.5, ge=0, description="Weight of edge-smoothed styled faces as fakes in the discriminator; raises sharpness."
@@ -51,7 +51,7 @@ class MobileSettings(Section):
         description="Weight of being recognised as the target is (1 − cosine); used when mobilefacenet is found.",
     )
     equivariance: float = Field(
-        6.0, ge=0, description="Weight of following small shifts of the input; keeps video from flickering."
+        40.0, ge=0, description="Weight of following small shifts of the input; keeps video from flickering."
     )
     augment: bool = Field(True, description="Augment the pairs: geometry on both sides, light and damage on the input.")
     max_rotation: float = Field(4.0, ge=0, le=45, description="Largest rotation in augmentation, degrees.")

@@ -12,7 +12,7 @@ class TranslateSettings(Section):
 
     kimg: float = Field(6.0, gt=0, le=1e5, description="Length of the training, thousands of photos seen.")
     batch: int = Field(
-        8,
+        4,
         ge=2,
         le=256,
         description="Photos per step, over all processes; half of them, where there are latent pairs, from the pairs.",
@@ -102,7 +102,7 @@ class TranslateSettings(Section):
         description="Strength of brightness, contrast and colour changes of photos; the drawing must not follow.",
     )
     styled_share: float = Field(
-        0.25, ge=0, le=1, description="Share of stage 1's styled faces among the discriminators' real pictures."
+        0.75, ge=0, le=1, description="Share of stage 1's styled faces among the discriminators' real pictures."
     )
     grid_kimg: float = Field(1.0, gt=0, le=1e5, description="Photos between two preview grids, kimg.")
 

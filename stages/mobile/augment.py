@@ -130,27 +130,3 @@ def jpeg(images: torch.Tensor, quality: torch.Tensor) -> torch.Tensor:
     blocks = dct.T @ ((coefficients / steps).round() * steps) @ dct
     ycc = blocks.transpose(3, 4).reshape(n, 3, height, width)
     return (torch.einsum("ij,njhw->nihw", torch.linalg.inv(to_ycc), ycc) / 127.5).clamp(-1, 1)
-
-
-def sub_pixel_shift(n: int, size: int, device: torch.device) -> torch.Tensor:
-    """Random shifts of at most one pixel as inverse affine matrices [n, 2, 3] for :func:`warp`."""
-    return _translation((torch.rand(n, 2, device=device) * 2 - 1), size)
-
-
-def small_shift(n: int, size: int, device: torch.device, reach: int = 3) -> torch.Tensor:
-    """Random shifts as a hand-held camera makes them, inverse affine matrices [n, 2, 3] for :func:`warp`.
-
-    Whole pixels up to ``reach``, half of them with a fraction on top. Whole ones move a picture without blurring it, so
-    that steadiness costs no sharpness.
-    """
-    whole = torch.randint(-reach, reach + 1, (n, 2), device=device)
-    fraction = torch.rand(n, 2, device=device) - 0.5
-    return _translation(whole + fraction * (torch.rand(n, 1, device=device) < 0.5), size)
-
-
-def _translation(pixels: torch.Tensor, size: int) -> torch.Tensor:
-    """[n, 2] pixels to [n, 2, 3]; grid coordinates span [-1, 1], so a side is 2."""
-    theta = torch.zeros(len(pixels), 2, 3, device=pixels.device)
-    theta[:, 0, 0] = theta[:, 1, 1] = 1
-    theta[:, :, 2] = pixels * 2 / size
-    return theta

@@ -21,6 +21,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 TierName = Literal["xs", "s", "m", "l"]
 
 STRIDE = 16  # sides must be multiples of it: four halvings
+LOW_PASS_NOISE = 0.02  # standard deviation; the channels of one layer must not start alike
 MASK_SLOPE = 6.0  # logits that take the mask from 0 to 1, as in the hard sigmoid of MobileNetV3 (Howard et al. 2019)
 
 
@@ -132,6 +133,8 @@ class MobileNet(nn.Module):
             ramp = torch.tensor([1.0, 3.0, 3.0, 1.0]) / 4
             self.head.weight.copy_(self.head.weight.mean((2, 3), keepdim=True) * 4 * torch.outer(ramp, ramp))
             nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
+            for down in self.downs:
+                _low_pass(down[0])
 
     def config(self) -> dict[str, Any]:
         """Arguments that rebuild the network, for the model file."""
@@ -159,6 +162,16 @@ class MobileNet(nn.Module):
     def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         parts = self.stylize(image)
         return parts.styled, parts.mask
+
+
+def _low_pass(depthwise: nn.Conv2d) -> None:
+    """Starts a halving as the binomial filter plus a little noise.
+
+    What random kernels take from every second pixel depends on where the grid falls, and the drawing trembles with it
+    (Zhang 2019, "Making convolutional networks shift-invariant again"); training keeps most of the filter.
+    """
+    ramp = torch.tensor([1.0, 2.0, 1.0]) / 4
+    depthwise.weight.copy_(torch.outer(ramp, ramp) + LOW_PASS_NOISE * torch.randn_like(depthwise.weight))
 
 
 def _blocks(channels: int, count: int) -> nn.Sequential:

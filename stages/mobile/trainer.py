@@ -21,10 +21,11 @@ from stages.common.light import relight
 from stages.common.loop import LoopResult, train
 from stages.generate.feature_loss import Features, perceptual_loss
 from stages.mobile import losses
-from stages.mobile.augment import Pairs, augment_pairs, compose_target, damage, move, small_shift, warp
+from stages.mobile.augment import Pairs, augment_pairs, compose_target, damage, move
 from stages.mobile.data import TrainingData, as_float, to_pairs
 from stages.mobile.edge import smooth_edges
 from stages.mobile.network import MobileNet
+from stages.mobile.shift import REACH, random_shifts, shift
 
 EQUIVARIANCE_SHARE = 0.25  # of the batch; a shifted copy costs as much as another pair
 PREVIEW = 8  # pairs in the preview grid
@@ -102,12 +103,12 @@ class Trainer:
         else:
             pairs = Pairs(pairs.photo, compose_target(pairs.photo, pairs.styled, pairs.mask), pairs.mask)
         distilled = self._distillation_batch(start)
-        shift = small_shift(max(1, int(self.batch * EQUIVARIANCE_SHARE)), pairs.photo.shape[-1], where)
+        moves = random_shifts(max(1, int(self.batch * EQUIVARIANCE_SHARE)), REACH, where)
         inputs = [pairs.photo]
         if distilled is not None:
             inputs.append(distilled.photo)
         if s.equivariance:
-            inputs.append(warp(pairs.photo[: len(shift)], shift))
+            inputs.append(shift(pairs.photo[: len(moves)], moves))
 
         # one pass for all kinds of input: they share batch statistics and the cost of small layers
         self.net.train()
@@ -138,8 +139,8 @@ class Trainer:
                 lambda: losses.pixel_loss(out.styled[n : n + k], distilled.styled, distilled.mask, s.head_weight),
             )
         if s.equivariance:
-            m = len(shift)
-            add("equivariance", s.equivariance, lambda: F.l1_loss(out.styled[-m:], warp(drawn[:m], shift)))
+            m = len(moves)
+            add("equivariance", s.equivariance, lambda: F.l1_loss(out.styled[-m:], shift(drawn[:m], moves)))
         if s.adversarial:
             parts["judge"] = self._judge_step(drawn.detach(), pairs.mask, start)
             self.judge.requires_grad_(False)

@@ -1,5 +1,6 @@
 """The batches of stage 2: photos, style pictures and latent pairs, flipped, on the device."""
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -63,11 +64,11 @@ class Feed:
         n_pairs = n if warm else n // 2 if paired else 0
         n_photos = n - n_pairs
         n_style = max(1, n // 2)
-        n_drawn = n_style if self.pairs is None else n_style - round(s.styled_share * n_style)
+        n_drawn = n_style - (0 if self.pairs is None else _share(nimg // s.batch, n_style, s.styled_share))
         photos = self.photos.batch(start, max(1, n_photos), seed, self._weights["photos"])
         drawn = self.style.batch(start, max(1, n_drawn), seed + 1, self._weights["style"])
-        style = [_image(drawn["image"])]
-        style_mask = [_mask(drawn["mask"])]
+        style = [_image(drawn["image"])[:n_drawn]]
+        style_mask = [_mask(drawn["mask"])[:n_drawn]]
         pair_photo = pair_styled = pair_mask = pair_drawn = torch.empty(0)
         if self.pairs is not None:
             pairs = self.pairs.batch(start, n_pairs + n_style - n_drawn, seed + 2)
@@ -144,3 +145,8 @@ def _weights(dataset: FaceDataset) -> np.ndarray | None:
         return None
     weights = dataset.index["weight"].fillna(1.0).to_numpy(np.float64)
     return None if np.ptp(weights) == 0 or weights.sum() <= 0 else weights
+
+
+def _share(step: int, count: int, share: float) -> int:
+    """How many of a step's ``count`` pictures fall to ``share`` of them, exact over the steps: small batches too."""
+    return math.floor((step + 1) * count * share) - math.floor(step * count * share)

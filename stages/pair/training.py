@@ -29,8 +29,8 @@ class Batch:
     """What one step sees; pictures float32 [N, 3, H, W] in [-1, 1], masks [N, 1, H, W] in [0, 1].
 
     Attributes:
-        photo, photo_mask: real photos [A]. style, style_mask: pictures of the style [B]; of them the first
-            ``drawn`` are real style pictures, the others stage 1's.
+        photo, photo_mask: real photos [A]. style, style_mask: pictures of the style [B], real ones first,
+            then stage 1's.
         edges: edge-smoothed copies of some style pictures, with their masks in ``edges_mask``; may be empty.
         pair_photo, pair_styled, pair_mask: latent pairs [P]; may be empty. Inverted ones start from the photo itself.
         pair_drawn: where both of a pair are head; less than ``pair_mask`` where the input is a real photo.

@@ -14,9 +14,6 @@ from stages.mobile.augment import (
     jpeg,
     move,
     replace_background,
-    small_shift,
-    sub_pixel_shift,
-    warp,
 )
 
 
@@ -78,30 +75,6 @@ def test_jpeg_is_near_libjpeg() -> None:
     ours = (jpeg(tensor, torch.full((1, 1, 1, 1), 40.0))[0].permute(1, 2, 0).numpy()[..., ::-1] + 1) * 127.5
     error, theirs_error = np.abs(ours - image).mean(), np.abs(theirs - image).mean()
     assert 0.3 * theirs_error < error < 1.5 * theirs_error
-
-
-def test_small_shifts_by_whole_pixels_keep_every_pixel() -> None:
-    torch.manual_seed(0)
-    theta = small_shift(64, 32, torch.device("cpu"))
-    pixels = theta[:, :, 2] * 16
-    assert pixels.abs().max() <= 3.5
-    whole = (pixels - pixels.round()).abs().amax(1) < 1e-4
-    assert 16 < whole.sum() < 48
-    image = torch.rand(1, 3, 32, 32)
-    moved = warp(image, theta[whole][:1])
-    dx, dy = (int(v) for v in pixels[whole][0].round())
-    wanted = image.roll((-dy, -dx), (2, 3))
-    assert torch.allclose(moved[..., 4:-4, 4:-4], wanted[..., 4:-4, 4:-4], atol=1e-4)
-
-
-def test_sub_pixel_shift_moves_less_than_a_pixel() -> None:
-    torch.manual_seed(0)
-    theta = sub_pixel_shift(64, 32, torch.device("cpu"))
-    assert (theta[:, :, 2].abs() * 16).max() <= 1
-    ramp = torch.linspace(-1, 1, 32).expand(64, 1, 32, 32).contiguous()
-    moved = warp(ramp, theta)[:, 0, 16, 16] - ramp[:, 0, 16, 16]
-    # a tenth of a pixel: the cubic kernel (a = -0.75) does not follow a ramp exactly
-    assert torch.allclose(moved, theta[:, 0, 2] * 16 * 2 / 31, atol=0.1 * 2 / 31)
 
 
 def test_composed_target_is_styled_inside_photo_outside() -> None:

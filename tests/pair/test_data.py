@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
 import torch
 
 from pipeline.settings import TranslateSettings
@@ -13,8 +14,8 @@ from stages.pair.data import Feed
 from tests.pair import factory
 
 
-def _feed(root: Path) -> Feed:
-    settings = TranslateSettings(**(factory.TINY | {"light": 0.0}))
+def _feed(root: Path, **changes: float) -> Feed:
+    settings = TranslateSettings(**(factory.TINY | {"light": 0.0} | changes))
     folders = (root / "data" / name for name in ("photos", f"style_faces/{factory.STYLE}", f"styled/{factory.STYLE}"))
     return Feed(settings, factory.SIDE, 0, Device(torch.device("cpu"), torch.float32), *folders, root / "cache")
 
@@ -44,3 +45,18 @@ def test_pairs_are_compared_where_both_are_head(tmp_path: Path) -> None:
     batch = _feed(factory.build(tmp_path)).batch(0)
     assert len(batch.pair_photo) == len(batch.pair_drawn) == factory.TINY["batch"]  # the warm start sees pairs alone
     assert (batch.pair_drawn <= batch.pair_mask).all() and batch.pair_drawn.max() == 1
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25, 0.9, 1.0])
+def test_styled_share_is_exact_over_small_batches(tmp_path: Path, share: float) -> None:
+    feed = _feed(factory.build(tmp_path), styled_share=share, batch=4, warm_kimg=0.0)
+    assert feed.pairs is not None
+    drawn = {key.numpy().tobytes() for key in feed.style.take(np.arange(len(feed.style)), "image")}
+    count, real = 0, 0
+    for step in range(20):
+        for picture in feed.batch(step * 4).style:
+            pixels = ((picture + 1) * 127.5).round().to(torch.uint8).contiguous()
+            count += 1
+            real += bool({pixels.numpy().tobytes(), pixels.flip(-1).numpy().tobytes()} & drawn)
+    assert count == 40
+    assert real == round(40 * (1 - share))
