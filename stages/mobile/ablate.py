@@ -1,5 +1,5 @@
 """``stylefactory ablate STYLE``: what each loss buys, at equal training length: pixel → + perceptual and adversarial →
-+ edge-promoting → + augmentation, like the table of the original system. Writes ``reports/S/ablation/``.
++ edge-promoting → + augmentation, like the table of the original system, → + steadying. Writes ``reports/S/ablation/``.
 """
 
 import argparse
@@ -36,7 +36,7 @@ OFF = {"perceptual": 0.0, "adversarial": 0.0, "edge_promoting": 0.0, "augment": 
 
 
 def variants(settings: MobileSettings) -> dict[str, MobileSettings]:
-    """The rows of the table, each the one before plus one thing; distillation, likeness, shifts stay off in all."""
+    """The rows of the table, each the one before plus one thing; distillation and likeness stay off in all."""
     plain = settings.model_copy(update={**OFF, "distillation": 0.0, "equivariance": 0.0, "face_identity": 0.0})
     learned = {"perceptual": settings.perceptual, "adversarial": settings.adversarial}
     edges = {"edge_promoting": settings.edge_promoting}
@@ -45,6 +45,9 @@ def variants(settings: MobileSettings) -> dict[str, MobileSettings]:
         "+ perceptual + adversarial": plain.model_copy(update=learned),
         "+ edge-promoting": plain.model_copy(update={**learned, **edges}),
         "+ augmentation": plain.model_copy(update={**learned, **edges, "augment": True}),
+        "+ steadying": plain.model_copy(
+            update={**learned, **edges, "augment": True, "equivariance": settings.equivariance}
+        ),
     }
 
 
