@@ -133,8 +133,9 @@ class MobileNet(nn.Module):
             ramp = torch.tensor([1.0, 3.0, 3.0, 1.0]) / 4
             self.head.weight.copy_(self.head.weight.mean((2, 3), keepdim=True) * 4 * torch.outer(ramp, ramp))
             nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
-            for down in self.downs:
-                _low_pass(down[0])
+            for module in self.downs.modules():
+                if isinstance(module, nn.Conv2d) and module.stride == (2, 2):
+                    _low_pass(module)
 
     def config(self) -> dict[str, Any]:
         """Arguments that rebuild the network, for the model file."""
