@@ -85,7 +85,7 @@ PRESETS = {
     ),
     "real-64": Preset(
         meant_for="64 px on 2 CPU cores, people's photos and a real style; up to an hour a style on one core",
-        verified="run on ../shared: 663 photos, styles fluent3d and noto (README.md has the figures)",
+        verified="run on ../shared: 663 photos, styles fluent3d and noto; README.md says what differed",
         values=REAL_64,
     ),
     "gpu-256": Preset(

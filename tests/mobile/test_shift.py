@@ -32,7 +32,7 @@ def test_half_a_pixel_there_and_back_is_the_picture_again() -> None:
     assert (shift(there, torch.full((2, 2), -0.5)) - image)[inner].abs().mean() < 0.06
     ones = torch.ones(2, 1, 33, 32)
     kept = sharpness(there * 2 - 1, ones) / sharpness(image * 2 - 1, ones)
-    assert (abs(kept - 1) < 0.1).all()  # bilinear keeps a third of the Laplacian of noise here
+    assert (abs(kept - 1) < 0.1).all()  # bilinear keeps a quarter of the Laplacian of noise here
 
 
 def test_shifts_are_drawn_within_reach_on_both_sides() -> None:
@@ -45,4 +45,4 @@ def test_shifts_are_drawn_within_reach_on_both_sides() -> None:
 def test_gradients_flow_through_a_shift() -> None:
     image = torch.rand(1, 1, 16, 16, requires_grad=True)
     shift(image, torch.tensor([[0.5, 0.5]])).square().sum().backward()
-    assert image.grad is not None and image.grad.abs().min() >= 0 and image.grad.abs().sum() > 0
+    assert image.grad is not None and image.grad.abs().sum() > 0
