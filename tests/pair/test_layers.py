@@ -54,6 +54,32 @@ def test_bf16_norm_is_as_good_as_bf16_can_be(offset: float) -> None:
     assert error.max() < 0.06 and error.mean() < 0.008
 
 
+def test_shared_coefficients_get_the_sum_of_the_samples_gradients() -> None:
+    """LIN's gamma and beta are [1, C]."""
+    weight = torch.randn(3, 8, 16, 16, generator=torch.Generator().manual_seed(2))
+    grads = []
+    for form in (layers.layer_instance_norm, _adalin_plain):
+        leaves = [part.requires_grad_() for part in (torch.full((8,), 0.3), torch.ones(1, 8), torch.zeros(1, 8))]
+        (form(_features(), *leaves) * weight).sum().backward()
+        grads.append([leaf.grad for leaf in leaves])
+    for mine, reference in zip(*grads, strict=True):
+        assert mine.shape == reference.shape
+        torch.testing.assert_close(mine, reference, atol=2e-4, rtol=1e-3)
+
+
+def test_spectral_norms_gradient_equals_autograds() -> None:
+    torch.manual_seed(0)
+    conv = layers.Conv(4, 6, 3, spectral=True).eval()
+    assert conv.spectral is not None
+    direction = torch.randn(6, 4, 3, 3)
+    (conv.spectral(conv.weight) * direction).sum().backward()
+    weight = conv.weight.detach().clone().requires_grad_()
+    rows = weight.permute(0, 2, 3, 1).flatten(1)  # the columns' order of the buffer v
+    sigma = torch.dot(conv.spectral.u, rows @ conv.spectral.v)
+    (weight / sigma * direction).sum().backward()
+    torch.testing.assert_close(conv.weight.grad, weight.grad)
+
+
 def test_lin_starts_as_layer_norm_and_rho_is_clipped() -> None:
     lin, x = layers.LIN(8), _features()
     torch.testing.assert_close(lin(x), F.layer_norm(x, x.shape[1:]), atol=1e-4, rtol=1e-3)
