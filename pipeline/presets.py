@@ -35,7 +35,7 @@ REAL_64 = {
     # real style pictures as the discriminators' ideal draw hats and hands into photos
     "translate.styled_share": 0.8,
     "mobile.kimg": 24.0,
-    # the demo's 40 and 2.5 cost likeness on real people (56 to 60 % among five of 60, sharpness 0.84 to 0.85)
+    # the demo's 40 and 2.5 keep fewer people recognisable (noto: 57 % among five of 60 instead of 62 %)
     "mobile.equivariance": 20.0,
     "mobile.adversarial": 1.6,
 }

@@ -11,6 +11,7 @@ from ruamel.yaml import YAML
 from pipeline import dvc
 from pipeline.files import human_size, human_time, read_json
 from pipeline.project import Project, Stage
+from pipeline.settings import Settings
 from stages.common.errors import StageError
 
 State = Literal["done", "stale", "missing", "running", "failed"]
@@ -114,18 +115,37 @@ def _lock_entries(project: Project) -> dict[str, Any]:
     return YAML(typ="safe").load(path.read_text(encoding="utf-8")).get("stages", {})
 
 
-def expected_seconds(project: Project, styles: list[str]) -> float | None:
-    """What a whole new style will take: the mean of each stage over the styles that have been run; None if none has."""
+def expected_seconds(project: Project, settings: Settings, new: str) -> float | None:
+    """What the whole run of style ``new`` will take; None if no style has been run here.
+
+    The mean of each stage over the styles that have been run, trainings in proportion to their length (``kimg``).
+    """
+    locked = _lock_entries(project)
+    wanted = settings.for_style(new)
     total = 0.0
     known = False
     for stage in project.stages:
         if not stage.per_style:
             continue
-        times = [t for style in styles if (t := _seconds(project, stage, style, {})) is not None]
+        length = getattr(getattr(wanted, stage.name, None), "kimg", None)
+        times = []
+        for style in settings.styles:
+            seconds = _seconds(project, stage, style, {})
+            if seconds is not None:
+                before = _recorded_kimg(locked.get(stage.target(style), {}), stage.name, style)
+                times.append(seconds * length / before if length and before else seconds)
         if times:
             total += sum(times) / len(times)
             known = True
     return total if known else None
+
+
+def _recorded_kimg(entry: dict[str, Any], stage: str, style: str) -> float | None:
+    """The training length a dvc.lock entry was made with: the style's own, else the section's."""
+    params = entry.get("params", {}).get("params.yaml", {})
+    own = (params.get(f"styles.{style}.{stage}") or {}).get("kimg")
+    kimg = own if own is not None else (params.get(stage) or {}).get("kimg")
+    return None if kimg is None else float(kimg)
 
 
 def as_json(rows: list[StageStatus]) -> str:

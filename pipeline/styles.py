@@ -132,7 +132,7 @@ def add(
         name,
         int(verdict.get("usable", 0)),
         str(verdict.get("verdict", "usable")),
-        status.expected_seconds(project, list(settings.styles)),
+        status.expected_seconds(project, load_settings(project.params), name),
     )
 
 

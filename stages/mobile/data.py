@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 
 from stages.common.dataset import FaceDataset, sample_indices
+from stages.common.dilation import dilate
 from stages.common.errors import InputError
 from stages.mobile.augment import Pairs
 
@@ -68,6 +68,4 @@ def drawn_region(photo: torch.Tensor, styled: torch.Tensor, mask: torch.Tensor) 
     """
     changed = (styled - photo).abs().amax(1, keepdim=True)
     changed = ((changed - CHANGED_FROM) / (CHANGED_TO - CHANGED_FROM)).clamp(0, 1)
-    reach = 2 * (photo.shape[-1] // 16) + 1
-    near = F.max_pool2d(mask, reach, 1, reach // 2)
-    return torch.maximum(mask, changed * near)
+    return torch.maximum(mask, changed * dilate(mask, photo.shape[-1] // 16))

@@ -9,6 +9,8 @@ import math
 import torch
 import torch.nn.functional as F
 
+from stages.common.dilation import dilate
+
 LOW, HIGH = 100.0, 200.0  # Canny's thresholds of CartoonGAN, on the 8-bit scale
 SIGMA = 1.1  # Gaussian of a 5×5 window as OpenCV derives it
 _GREY = (0.299, 0.587, 0.114)
@@ -61,7 +63,7 @@ def _grow(strong: torch.Tensor, weak: torch.Tensor) -> torch.Tensor:
         # eight steps per look at the result: asking whether it changed waits for the device
         grown = edges
         for _ in range(8):
-            grown = F.max_pool2d(grown.float(), 3, 1, 1).bool() & weak
+            grown = dilate(grown, 1) & weak
         if torch.equal(grown, edges):
             return edges
         edges = grown
@@ -95,5 +97,5 @@ def smooth_edges(images: torch.Tensor, size: int = 5, sigma: float = SIGMA) -> t
     Returns:
         float [N, 3, H, W] in [-1, 1]; untouched away from edges.
     """
-    near = F.max_pool2d(canny(images).float(), size, 1, size // 2).bool()
+    near = dilate(canny(images), size // 2)
     return torch.where(near, gaussian_blur(images, size, sigma), images)

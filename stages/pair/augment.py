@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from stages.common.dilation import dilate
+
 GREY = 0.0  # mid grey of [-1, 1], outside the region
 
 
@@ -25,9 +27,7 @@ def region(mask: Tensor, grow: float, feather: float = 0.015) -> Tensor:
     """
     side = mask.shape[-1]
     reach, soft = round(grow * side), max(1, round(feather * side))
-    r = reach + soft
-    # by rows, then by columns: the same maximum with 2 (2 r + 1) comparisons a pixel instead of the square
-    grown = F.max_pool2d(F.max_pool2d(mask, (1, 2 * r + 1), 1, (0, r)), (2 * r + 1, 1), 1, (r, 0))
+    grown = dilate(mask, reach + soft)
     # replicated border: a head that is cut by the picture's edge must not fade there
     return F.avg_pool2d(F.pad(grown, (soft,) * 4, mode="replicate"), 2 * soft + 1, 1)
 

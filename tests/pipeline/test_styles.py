@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipeline import gc, intake, params, styles
+from pipeline.files import read_json
 from pipeline.settings import load_settings
 from stages.common.errors import SettingsError
 from tests.pipeline.conftest import git
@@ -36,6 +37,15 @@ def test_new_style_is_registered_versioned_and_known_to_dvc(built, tmp_path):
     rows = {row["style"]: row for row in styles.describe(built)}
     assert (rows["one"]["verdict"], rows["two"]["verdict"]) == ("pass", "not evaluated")
     assert rows["two"]["overrides"] == ["fuse"]
+
+
+def test_expected_time_follows_the_length_of_the_trainings(built, tmp_path):
+    """The style built here trained for the default's length; one that trains ten times as long takes longer."""
+    kimg = load_settings(built.params).transfer.kimg
+    same = styles.add(built, "two", pictures(tmp_path / "mine"), "CC0")
+    longer = styles.add(built, "three", pictures(tmp_path / "others"), "CC0", {"transfer.kimg": 10 * kimg})
+    took = read_json(built.root / "reports/metrics/one/transfer.json")["seconds"]
+    assert longer.expected_s == pytest.approx(same.expected_s + 9 * took)
 
 
 @pytest.mark.parametrize("name", ["Two", "2two", "photos", "metrics", "a b", "one"])
