@@ -56,18 +56,10 @@ class FrozenFeatures:
             x = images.float().contiguous(memory_format=torch.channels_last)
             for rgb, conv0, conv1, skip in self.blocks:
                 if rgb is not None:
-                    x = _from_rgb(rgb, x).to(self.dtype)
+                    x = rgb(x).to(self.dtype)
                 x = skip(x) + conv1(conv0(x))
                 out[x.shape[-1]] = x
         return out
-
-
-def _from_rgb(layer: _Layer, x: Tensor) -> Tensor:
-    """The 1x1 convolution as a matrix product over pixels: with three channels in float32 oneDNN declines, and torch's
-    own convolution returns NCHW, which every later layer pays for.
-    """
-    pixels = F.linear(x.permute(0, 2, 3, 1), layer.weight[:, :, 0, 0], layer.bias)
-    return F.leaky_relu(pixels, SLOPE).permute(0, 3, 1, 2)
 
 
 @torch.no_grad()
