@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from filelock import FileLock, Timeout
 
 from pipeline.settings import Settings, load_settings
+from stages import STARTED_BY
 from stages.common.atomic import write_json, write_text
 from stages.common.errors import BusyError, FactoryError, StageError, from_os_error
 from stages.common.hashing import settings_hash, tree_hash
@@ -91,9 +92,8 @@ def execute(
 ) -> int:
     """:func:`run_stage` without the exit: returns the code and leaves ``work/<style>/<stage>/last.json``."""
     if os.environ.get("DVC_STAGE"):  # set by DVC for its commands
-        # the wrapper's shim names DVC's pid: a DVC that died while we imported torch is noticed here
-        parent = os.environ.get("STYLEFACTORY_DVC_PID")
-        die_with_parent(int(parent) if parent else None)
+        # the wrapper's shim names DVC's pid, a bare dvc does not: one that died while we imported torch is noticed here
+        die_with_parent(int(os.environ.get("STYLEFACTORY_DVC_PID") or STARTED_BY))
     root = Path.cwd()
     base = root / "work" / (style or "_") / stage
     follows = int(os.environ.get("RANK", "0")) > 0  # torchrun's first process owns lock, notes and publishing

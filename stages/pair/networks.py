@@ -91,7 +91,7 @@ class CAM(nn.Module):
         maximum: Tensor = self.maximum
         if self.spectral:  # a vector's largest singular value is its norm: no iteration needed
             average, maximum = F.normalize(average, dim=0), F.normalize(maximum, dim=0)
-        # pools, not mean and amax, whose gradients are dense and lose channels_last: 0.2 against 2.1 ms at 31×31
+        # pools, not mean and amax, whose gradients are dense and lose channels_last (maximum at 31×31: 0.2, not 2.1 ms)
         pooled_average, pooled_maximum = (
             pool(x, x.shape[2:]).flatten(1).float() for pool in (F.avg_pool2d, F.max_pool2d)
         )

@@ -105,6 +105,45 @@ def test_a_second_run_says_who_holds_the_lock(project: Path, capsys: pytest.Capt
     assert f"in use by process {os.getpid()}" in capsys.readouterr().err
 
 
+def test_a_stage_ends_when_its_dvc_died_during_the_imports(project: Path) -> None:
+    """Without the wrapper's pid in the environment, as under a bare ``dvc repro``."""
+    stage = project / "sleeper.py"
+    stage.write_text(
+        "import os, time\n"
+        "from pathlib import Path\n"
+        "import stages\n"
+        "Path('started').touch()\n"
+        "while os.getppid() == stages.STARTED_BY:\n"
+        "    time.sleep(0.01)\n"
+        "from stages.common.runner import run_stage\n"
+        "run_stage('fuse', lambda ctx: Path('ran').touch())\n"
+    )
+    env = {k: v for k, v in os.environ.items() if k != "STYLEFACTORY_DVC_PID"}
+    env |= {"PYTHONPATH": str(REPO), "DVC_STAGE": "fuse@avatar"}
+    command = f"exec {sys.executable} sleeper.py --style avatar"
+    parent = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            f"import subprocess; p = subprocess.Popen({command!r}, shell=True); print(p.pid); p.wait()",
+        ],
+        env=env | {"PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert parent.stdout is not None
+    pid = int(parent.stdout.readline())
+    deadline = time.monotonic() + 30
+    while not (project / "started").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    parent.kill()
+    parent.wait()
+    deadline = time.monotonic() + 60
+    while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not Path(f"/proc/{pid}").exists() and not (project / "ran").exists()
+
+
 def test_a_stage_dies_with_the_dvc_that_started_it(project: Path) -> None:
     stage = project / "sleeper.py"
     stage.write_text(
