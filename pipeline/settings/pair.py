@@ -64,6 +64,13 @@ class TranslateSettings(Section):
         description="Feature loss of the latent pairs relative to their L1: VGG19 when its file is there, else the "
         "source's discriminator; higher: crisper.",
     )
+    pairs_tolerance: float = Field(
+        0.0,
+        ge=0,
+        le=2,
+        description="Colour difference (scale of 2) from which a latent pair shows different things, as a fringe on a "
+        "bare forehead, and says nothing there; lower trusts pairs less, 0 trusts them everywhere.",
+    )
     gan: float = Field(1.0, ge=0, le=1000, description="Weight of the adversarial losses; higher: more of the style.")
     cycle: float = Field(10.0, ge=0, le=1000, description="Weight of photo → style → photo; higher: more likeness.")
     identity: float = Field(10.0, ge=0, le=1000, description="Weight of leaving pictures of the own domain unchanged.")

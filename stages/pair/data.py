@@ -12,6 +12,7 @@ from stages.common.dataset import FaceDataset
 from stages.common.device import Device
 from stages.common.errors import InputError
 from stages.common.light import relight
+from stages.pair.agreement import agreement
 from stages.pair.augment import flip_some, smooth_edges
 from stages.pair.training import Batch
 
@@ -77,6 +78,8 @@ class Feed:
             style_mask.append(masks[n_pairs:])
             pair_photo, pair_mask = self._inputs(pairs, n_pairs)
             pair_drawn = torch.minimum(masks[:n_pairs], pair_mask)
+            if s.pairs_tolerance > 0:
+                pair_drawn = pair_drawn * agreement(pair_photo, images[:n_pairs], pair_drawn, s.pairs_tolerance)
             flips = torch.rand(n_pairs) < 0.5
             pair_photo, pair_styled, pair_mask, pair_drawn = flip_some(
                 flips, pair_photo, images[:n_pairs], pair_mask, pair_drawn

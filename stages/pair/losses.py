@@ -41,18 +41,23 @@ def masked_l1(a: Tensor, b: Tensor, weight: Tensor) -> Tensor:
     return ((a - b).abs() * weight).sum() / (weight.sum() * a.shape[1]).clamp_min(1.0)
 
 
+def facial_area(side: int) -> Tensor:
+    """Where aligned faces have eyes and mouth: [1, 1, side, side], 1 at their centres, falling to 0 around them."""
+    grid = (torch.arange(side) + 0.5) / side
+    area = torch.zeros(side, side)
+    for x, y in USUAL:
+        distance = ((grid[None] - x) / FACIAL_WIDTH).square() + ((grid[:, None] - y) / FACIAL_HEIGHT).square()
+        area = torch.maximum(area, torch.exp(-distance / 2))
+    return area[None, None]
+
+
 def facial_weights(side: int) -> Tensor:
-    """Where aligned faces have eyes and mouth: [1, 1, side, side], 1 elsewhere, ``FACIAL_WEIGHT`` at their centres.
+    """Weights of the pairs' loss: [1, 1, side, side], ``FACIAL_WEIGHT`` at the centres of eyes and mouth, 1 elsewhere.
 
     Eyes cover a fiftieth of the head, and the warm start has a few hundred steps. Every pixel alike, it spent them on
     hair and skin, and some runs of the demo never drew an eye.
     """
-    grid = (torch.arange(side) + 0.5) / side
-    extra = torch.zeros(side, side)
-    for x, y in USUAL:
-        distance = ((grid[None] - x) / FACIAL_WIDTH).square() + ((grid[:, None] - y) / FACIAL_HEIGHT).square()
-        extra = torch.maximum(extra, torch.exp(-distance / 2))
-    return (1 + (FACIAL_WEIGHT - 1) * extra)[None, None]
+    return 1 + (FACIAL_WEIGHT - 1) * facial_area(side)
 
 
 def pair_loss(content: Tensor, target: Tensor, mask: Tensor) -> Tensor:

@@ -34,7 +34,7 @@ class Batch:
             then stage 1's.
         edges: edge-smoothed copies of some style pictures, with their masks in ``edges_mask``; may be empty.
         pair_photo, pair_styled, pair_mask: latent pairs [P]; may be empty. Inverted ones start from the photo itself.
-        pair_drawn: where both of a pair are head; less than ``pair_mask`` where the input is a real photo.
+        pair_drawn: where both of a pair are head, and show the same thing where ``pairs_tolerance`` asks for it.
     """
 
     photo: Tensor
