@@ -18,7 +18,7 @@ from .conftest import lively
 def test_tiers_keep_their_compute_limit(tier: str) -> None:
     net = MobileNet(tier)
     macs = count_macs(net) / 1e6
-    assert 0.75 * TIERS[tier].limit < macs <= TIERS[tier].limit
+    assert 0.7 * TIERS[tier].limit < macs <= TIERS[tier].limit
     assert parameter_count(net) < 1e6
 
 
