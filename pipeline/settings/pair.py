@@ -65,7 +65,7 @@ class TranslateSettings(Section):
         "source's discriminator; higher: crisper.",
     )
     pairs_tolerance: float = Field(
-        0.5,
+        0.0,
         ge=0,
         le=2,
         description="Colour difference (scale of 2) from which a latent pair shows different things, as a fringe on a "
