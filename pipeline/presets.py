@@ -30,7 +30,7 @@ REAL_64 = {
     "translate.kimg": 16.0,
     "translate.batch": 8,
     "translate.warm_kimg": 2.0,
-    # the style's hair and fringes on other people's heads came out as blotches; the short demo draws clearer eyes without
+    # the style's hair on other people's heads came out as blotches; the short demo draws clearer eyes at 0
     "translate.pairs_tolerance": 0.5,
     # between 1 (everybody alike) and 4 (the photo with an eye drawn into it)
     "translate.face_identity": 2.0,
