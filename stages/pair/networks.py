@@ -1,4 +1,4 @@
-"""The translator: U-GAT-IT's light generator (Kim et al. 2020) with a mask branch and a full-resolution skip."""
+"""The translator: U-GAT-IT's light generator (Kim et al. 2020) with coordinates, mask branch and skip."""
 
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
@@ -74,6 +74,20 @@ def tone(photo: Tensor) -> Tensor:
     return F.interpolate(F.avg_pool2d(photo, cell), scale_factor=float(cell), mode="bilinear", align_corners=False)
 
 
+def with_place(photo: Tensor) -> Tensor:
+    """Appends where each pixel lies: [N, 3, H, W] to [N, 6, H, W] with x, distance from the middle, y in [-1, 1].
+
+    Coordinates as in CoordConv (Liu et al. 2018). Faces are aligned, so place says most about what to draw, and the
+    paper's network cannot know it: its borders are reflected, its norms see all places alike. In the demo's 4.2 kimg it
+    drew stripes at eye height without them and eyes with them.
+    """
+    n, _, height, width = photo.shape
+    y, x = (torch.linspace(-1, 1, side, device=photo.device, dtype=photo.dtype) for side in (height, width))
+    rows, columns = torch.meshgrid(y, x, indexing="ij")
+    place = torch.stack([columns, 2 * columns.abs() - 1, rows]).expand(n, -1, -1, -1)
+    return torch.cat([photo, place], 1).contiguous(memory_format=torch.channels_last)
+
+
 class CAM(nn.Module):
     """Class activation maps as attention: pooled features are classified, the classifiers' weights scale them."""
 
@@ -138,7 +152,7 @@ class TranslatorGenerator(nn.Module):
         super().__init__()
         self.config = config
         w, deep = config.width, config.width * 4
-        self.stem = Conv(3, w, 7)
+        self.stem = Conv(3 + 3, w, 7)
         self.down0, self.down1 = Conv(w, 2 * w, 3, 2), Conv(2 * w, deep, 3, 2)
         self.encoder = nn.ModuleList(ResBlock(deep) for _ in range(config.blocks))
         self.cam = CAM(deep)
@@ -154,7 +168,7 @@ class TranslatorGenerator(nn.Module):
 
     def detailed(self, photo: Tensor) -> tuple[Translation, Details]:
         """``photo`` float32 [N, 3, H, W] in [-1, 1] to the translation and what the losses need."""
-        stem = F.relu(instance_norm(self.stem(photo)), inplace=True)
+        stem = F.relu(instance_norm(self.stem(with_place(photo))), inplace=True)
         h = F.relu(instance_norm(self.down0(stem)), inplace=True)
         h = F.relu(instance_norm(self.down1(h)), inplace=True)
         for block in self.encoder:

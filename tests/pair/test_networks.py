@@ -8,7 +8,13 @@ import torch
 from stages.common.errors import ModelFileError
 from stages.common.modelfile import save_model
 from stages.pair.models import load_translator, save_translator
-from stages.pair.networks import DiscriminatorPair, TranslatorConfig, TranslatorGenerator, discriminator_layers
+from stages.pair.networks import (
+    DiscriminatorPair,
+    TranslatorConfig,
+    TranslatorGenerator,
+    discriminator_layers,
+    with_place,
+)
 
 
 def _net(**options: bool) -> TranslatorGenerator:
@@ -47,6 +53,21 @@ def test_the_skip_is_optional_and_has_no_parameters() -> None:
     assert set(with_skip.state_dict()) == set(without.state_dict())
     photo = torch.rand(1, 3, 32, 32)
     assert not torch.equal(with_skip(photo).content, without(photo).content)
+
+
+def test_what_is_drawn_depends_on_the_place() -> None:
+    """A uniform photo: with reflected borders and no coordinates every pixel would get the same."""
+    content = _net()(torch.zeros(1, 3, 64, 64)).content
+    assert content[0].std((1, 2)).min() > 1e-3
+
+
+def test_coordinates_span_the_picture_whatever_its_size() -> None:
+    for side in (16, 64):
+        photo = torch.rand(2, 3, side, side)
+        x, middle, y = with_place(photo)[:, 3:].unbind(1)
+        assert torch.equal(with_place(photo)[:, :3], photo)
+        assert x[1, 0, [0, -1]].tolist() == y[1, [0, -1], 0].tolist() == [-1, 1]
+        assert torch.allclose(middle, middle.flip(2)) and middle.amax() == 1 and middle.amin() < -0.85
 
 
 @pytest.mark.parametrize(("side", "layers"), [(256, (7, 5)), (128, (6, 4)), (64, (5, 3)), (32, (4, 3))])
