@@ -77,20 +77,19 @@ def tone(photo: Tensor) -> Tensor:
     return F.interpolate(F.avg_pool2d(photo, cell), scale_factor=float(cell), mode="bilinear", align_corners=False)
 
 
-def with_place(photo: Tensor) -> Tensor:
-    """Appends where each pixel lies: [N, 3, H, W] to [N, 3 + PLACE, H, W], the height and waves of both coordinates.
+def place(like: Tensor) -> Tensor:
+    """Where each pixel of [N, C, H, W] lies: [1, PLACE, H, W] in [-1, 1], the height and waves of both coordinates.
 
-    Coordinates as inputs: CoordConv (Liu et al. 2018); waves of them, all in [-1, 1], for detail: Fourier features
-    (Tancik et al. 2020). Faces are aligned, so place says most about what to draw, and the paper's network cannot know
-    it: its borders are reflected, its norms see all places alike. After the demo's warm start it has drawn stripes at
-    eye height without place, dark blots with plain coordinates, and clean eyes with the waves.
+    Coordinates as inputs: CoordConv (Liu et al. 2018); waves of them, for detail: Fourier features (Tancik et al. 2020).
+    Faces are aligned, so place says most about what to draw, and the paper's network cannot know it: its borders are
+    reflected, its norms see all places alike. After the demo's warm start it has drawn stripes at eye height without
+    place, dark blots with plain coordinates, and clean eyes with the waves.
     """
-    n, _, height, width = photo.shape
-    y, x = (torch.linspace(-1, 1, side, device=photo.device, dtype=photo.dtype) for side in (height, width))
+    y, x = (torch.linspace(-1, 1, side, device=like.device, dtype=like.dtype) for side in like.shape[2:])
     rows, columns = torch.meshgrid(y, x, indexing="ij")
     angles = [math.pi * waves * c for waves in WAVES for c in (columns, rows)]
-    place = torch.stack([rows, *(wave(angle) for angle in angles for wave in (torch.sin, torch.cos))])
-    return torch.cat([photo, place.expand(n, -1, -1, -1)], 1).contiguous(memory_format=torch.channels_last)
+    channels = torch.stack([rows, *(wave(angle) for angle in angles for wave in (torch.sin, torch.cos))])
+    return channels[None].contiguous(memory_format=torch.channels_last)
 
 
 class CAM(nn.Module):
@@ -157,7 +156,7 @@ class TranslatorGenerator(nn.Module):
         super().__init__()
         self.config = config
         w, deep = config.width, config.width * 4
-        self.stem = Conv(3 + PLACE, w, 7)
+        self.stem, self.place = Conv(3, w, 7), Conv(PLACE, w, 7)
         self.down0, self.down1 = Conv(w, 2 * w, 3, 2), Conv(2 * w, deep, 3, 2)
         self.encoder = nn.ModuleList(ResBlock(deep) for _ in range(config.blocks))
         self.cam = CAM(deep)
@@ -173,7 +172,8 @@ class TranslatorGenerator(nn.Module):
 
     def detailed(self, photo: Tensor) -> tuple[Translation, Details]:
         """``photo`` float32 [N, 3, H, W] in [-1, 1] to the translation and what the losses need."""
-        stem = F.relu(instance_norm(self.stem(with_place(photo))), inplace=True)
+        # the place is the same for all photos: one convolution of it serves the batch
+        stem = F.relu(instance_norm(self.stem(photo) + self.place(place(photo))), inplace=True)
         h = F.relu(instance_norm(self.down0(stem)), inplace=True)
         h = F.relu(instance_norm(self.down1(h)), inplace=True)
         for block in self.encoder:

@@ -14,7 +14,7 @@ from stages.pair.networks import (
     TranslatorConfig,
     TranslatorGenerator,
     discriminator_layers,
-    with_place,
+    place,
 )
 
 
@@ -64,10 +64,9 @@ def test_what_is_drawn_depends_on_the_place() -> None:
 
 @pytest.mark.parametrize("side", [16, 64])
 def test_every_place_is_told_apart(side: int) -> None:
-    photo = torch.rand(2, 3, side, side)
-    both = with_place(photo)
-    assert torch.equal(both[:, :3], photo) and both.shape[1] == 3 + PLACE and both.abs().max() <= 1
-    places = both[1, 3:].flatten(1).T
+    channels = place(torch.rand(2, 3, side, side))
+    assert channels.shape == (1, PLACE, side, side) and channels.abs().max() <= 1
+    places = channels[0].flatten(1).T
     apart = torch.cdist(places, places) + torch.eye(side * side) * 9
     inner = torch.arange(side * side).reshape(side, side)[:, 1:].flatten()  # waves meet again at left and right border
     assert apart[inner][:, inner].min() > 0.05
