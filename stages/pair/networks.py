@@ -77,13 +77,13 @@ def tone(photo: Tensor) -> Tensor:
     return F.interpolate(F.avg_pool2d(photo, cell), scale_factor=float(cell), mode="bilinear", align_corners=False)
 
 
-def place(like: Tensor) -> Tensor:
+def place_channels(like: Tensor) -> Tensor:
     """Where each pixel of [N, C, H, W] lies: [1, PLACE, H, W] in [-1, 1], the height and waves of both coordinates.
 
-    Coordinates as inputs: CoordConv (Liu et al. 2018); waves of them, for detail: Fourier features (Tancik et al. 2020).
-    Faces are aligned, so place says most about what to draw, and the paper's network cannot know it: its borders are
-    reflected, its norms see all places alike. After the demo's warm start it has drawn stripes at eye height without
-    place, dark blots with plain coordinates, and clean eyes with the waves.
+    Coordinates as inputs: CoordConv (Liu et al. 2018). Waves of them, for detail: Fourier features (Tancik et al.
+    2020). Faces are aligned, so place says most about what to draw, and the paper's network cannot know it: its borders
+    are reflected, its norms see all places alike. After the demo's warm start it had drawn stripes at eye height
+    without place, dark blots with plain coordinates, and clean eyes with the waves.
     """
     y, x = (torch.linspace(-1, 1, side, device=like.device, dtype=like.dtype) for side in like.shape[2:])
     rows, columns = torch.meshgrid(y, x, indexing="ij")
@@ -173,7 +173,7 @@ class TranslatorGenerator(nn.Module):
     def detailed(self, photo: Tensor) -> tuple[Translation, Details]:
         """``photo`` float32 [N, 3, H, W] in [-1, 1] to the translation and what the losses need."""
         # the place is the same for all photos: one convolution of it serves the batch
-        stem = F.relu(instance_norm(self.stem(photo) + self.place(place(photo))), inplace=True)
+        stem = F.relu(instance_norm(self.stem(photo) + self.place(place_channels(photo))), inplace=True)
         h = F.relu(instance_norm(self.down0(stem)), inplace=True)
         h = F.relu(instance_norm(self.down1(h)), inplace=True)
         for block in self.encoder:

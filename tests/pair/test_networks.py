@@ -14,7 +14,7 @@ from stages.pair.networks import (
     TranslatorConfig,
     TranslatorGenerator,
     discriminator_layers,
-    place,
+    place_channels,
 )
 
 
@@ -64,7 +64,7 @@ def test_what_is_drawn_depends_on_the_place() -> None:
 
 @pytest.mark.parametrize("side", [16, 64])
 def test_every_place_is_told_apart(side: int) -> None:
-    channels = place(torch.rand(2, 3, side, side))
+    channels = place_channels(torch.rand(2, 3, side, side))
     assert channels.shape == (1, PLACE, side, side) and channels.abs().max() <= 1
     places = channels[0].flatten(1).T
     apart = torch.cdist(places, places) + torch.eye(side * side) * 9
