@@ -27,7 +27,7 @@ REAL_64 = {
     # above 1.5 the drawing fades
     "fuse.mid": 0.5,
     "generate.inverted": 500,
-    "translate.kimg": 12.0,
+    "translate.kimg": 16.0,
     "translate.batch": 8,
     "translate.warm_kimg": 2.0,
     # the style's hair on other people's heads came out as blotches; the short demo draws clearer eyes at 0
