@@ -45,7 +45,7 @@ class Tier:
 TIERS: dict[TierName, Tier] = {
     "xs": Tier(60, (8, 24, 64, 96), (0, 1, 1, 2), (1, 1, 2)),
     "s": Tier(120, (16, 32, 80, 128), (0, 1, 2, 3), (1, 2, 2)),
-    "m": Tier(250, (16, 48, 96, 160), (0, 1, 3, 4), (2, 2, 3)),  # three more fine blocks: 221 M, 9.0 instead of 7.6 ms
+    "m": Tier(250, (16, 48, 96, 160), (0, 1, 3, 4), (2, 2, 3)),  # three more fine blocks: 221 M, 9.0 instead of 7.3 ms
     "l": Tier(500, (24, 64, 144, 224), (1, 3, 4, 4), (3, 3, 4)),
 }
 
