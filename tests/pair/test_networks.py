@@ -9,6 +9,7 @@ from stages.common.errors import ModelFileError
 from stages.common.modelfile import save_model
 from stages.pair.models import load_translator, save_translator
 from stages.pair.networks import (
+    PLACE,
     DiscriminatorPair,
     TranslatorConfig,
     TranslatorGenerator,
@@ -61,13 +62,15 @@ def test_what_is_drawn_depends_on_the_place() -> None:
     assert content[0].std((1, 2)).min() > 1e-3
 
 
-def test_coordinates_span_the_picture_whatever_its_size() -> None:
-    for side in (16, 64):
-        photo = torch.rand(2, 3, side, side)
-        x, middle, y = with_place(photo)[:, 3:].unbind(1)
-        assert torch.equal(with_place(photo)[:, :3], photo)
-        assert x[1, 0, [0, -1]].tolist() == y[1, [0, -1], 0].tolist() == [-1, 1]
-        assert torch.allclose(middle, middle.flip(2)) and middle.amax() == 1 and middle.amin() < -0.85
+@pytest.mark.parametrize("side", [16, 64])
+def test_every_place_is_told_apart(side: int) -> None:
+    photo = torch.rand(2, 3, side, side)
+    both = with_place(photo)
+    assert torch.equal(both[:, :3], photo) and both.shape[1] == 3 + PLACE and both.abs().max() <= 1
+    places = both[1, 3:].flatten(1).T
+    apart = torch.cdist(places, places) + torch.eye(side * side) * 9
+    inner = torch.arange(side * side).reshape(side, side)[:, 1:].flatten()  # waves meet again at left and right border
+    assert apart[inner][:, inner].min() > 0.05
 
 
 @pytest.mark.parametrize(("side", "layers"), [(256, (7, 5)), (128, (6, 4)), (64, (5, 3)), (32, (4, 3))])
