@@ -71,7 +71,8 @@ class Trainer:
             likeness: embedder of the likeness loss. features: network of the pairs' feature loss, called
                 ``features_name`` in reports. None leaves them out.
         """
-        s, self.settings, self.device, self.likeness = settings, settings, device, likeness
+        s, self.settings, self.device = settings, settings, device
+        self.likeness = None if likeness is None else likeness.to(device.device)
         self.facial_weights = losses.facial_weights(resolution).to(device.device)
         self.features, self.features_name = features, features_name
         config = TranslatorConfig(s.width, s.blocks, s.mask, s.skip)
