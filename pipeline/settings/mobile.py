@@ -21,7 +21,10 @@ class MobileSettings(Section):
     ema_kimg: float = Field(0.5, ge=0, description="Half-life of the weights' moving average, thousand images.")
     pixel: float = Field(10.0, ge=0, description="Weight of the pixel loss (Charbonnier) against the target.")
     head_weight: float = Field(
-        4.0, ge=1, description="How much more a pixel of the head counts than one of the background in the pixel loss."
+        4.0,
+        ge=1,
+        description="How much more a pixel of the head counts than one of the background in the pixel loss; "
+        "eyes and mouth count up to six times as much again.",
     )
     mask: float = Field(2.0, ge=0, description="Weight of the loss that ties the network's mask to the head mask.")
     perceptual: float = Field(

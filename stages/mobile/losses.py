@@ -9,11 +9,13 @@ from torch import nn
 from stages.mobile.edge import gaussian_blur
 
 
-def pixel_loss(output: torch.Tensor, target: torch.Tensor, mask: torch.Tensor, head_weight: float) -> torch.Tensor:
+def pixel_loss(
+    output: torch.Tensor, target: torch.Tensor, mask: torch.Tensor, head_weight: float | torch.Tensor
+) -> torch.Tensor:
     """Charbonnier distance √(d² + 1e-6), head pixels ``head_weight`` times the others.
 
     Args:
-        output, target: [N, 3, H, W]. mask: [N, 1, H, W] in [0, 1].
+        output, target: [N, 3, H, W]. mask: [N, 1, H, W] in [0, 1]. head_weight: one number, or [1, 1, H, W].
     """
     weight = 1 + (head_weight - 1) * mask
     distance = ((output - target).square() + 1e-6).sqrt()

@@ -16,6 +16,7 @@ from stages.common.checkpoint import Stateful
 from stages.common.device import Device, average_gradients
 from stages.common.ema import EMA, half_life_beta
 from stages.common.embedder import FaceEmbedder
+from stages.common.facial import facial_weights
 from stages.common.images import grid, to_uint8
 from stages.common.light import relight
 from stages.common.loop import LoopResult, train
@@ -51,6 +52,8 @@ class Trainer:
         self.settings, self.data, self.teachers, self.device, self.seed = settings, data, teachers, device, seed
         self.batch = max(2, settings.batch // device.world)
         self.total = max(int(settings.kimg * 1000), settings.batch)
+        # augmentation moves faces by less than an eye
+        self.head_weight = settings.head_weight * facial_weights(data.pairs.resolution).to(device.device)
         self.net = MobileNet(settings.tier)
         self.judge = losses.PatchDiscriminator(settings.patch_width, settings.scales)
         for module in (self.net, self.judge):
@@ -123,7 +126,7 @@ class Trainer:
             if weight:
                 parts[name], weights[name] = loss(), weight
 
-        add("pixel", s.pixel, lambda: losses.pixel_loss(drawn, pairs.styled, pairs.mask, s.head_weight))
+        add("pixel", s.pixel, lambda: losses.pixel_loss(drawn, pairs.styled, pairs.mask, self.head_weight))
         add("mask", s.mask, lambda: losses.mask_loss(out.logits[:n], pairs.mask))
         if self.teachers.features is not None:
             add("perceptual", s.perceptual, lambda: self._perceptual(drawn, pairs))
@@ -136,7 +139,7 @@ class Trainer:
             add(
                 "distillation",
                 s.distillation,
-                lambda: losses.pixel_loss(out.styled[n : n + k], distilled.styled, distilled.mask, s.head_weight),
+                lambda: losses.pixel_loss(out.styled[n : n + k], distilled.styled, distilled.mask, self.head_weight),
             )
         if s.equivariance:
             m = len(moves)

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from stages.common.facial import facial_area
 from stages.pair.augment import inside
-from stages.pair.losses import facial_area
 
 SMOOTHING = 0.08  # share of the side over which colours are averaged: line work and shading are no disagreement
 

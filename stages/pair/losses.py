@@ -6,11 +6,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stages.generate.landmark_net import USUAL
-
-FACIAL_WEIGHT = 6.0  # of a pixel in the middle of an eye or the mouth, in the pairs' loss
-FACIAL_WIDTH, FACIAL_HEIGHT = 0.07, 0.055  # standard deviations around it, shares of the side
-
 # ---- adversarial (least squares, Mao et al. 2017), over all heads of the discriminators -----------------------------
 
 
@@ -39,25 +34,6 @@ def cam_loss(own: Tensor, other: Tensor) -> Tensor:
 def masked_l1(a: Tensor, b: Tensor, weight: Tensor) -> Tensor:
     """Mean |a − b| over the weighted area: [N, 3, H, W] with ``weight`` [N, 1, H, W] >= 0."""
     return ((a - b).abs() * weight).sum() / (weight.sum() * a.shape[1]).clamp_min(1.0)
-
-
-def facial_area(side: int) -> Tensor:
-    """Where aligned faces have eyes and mouth: [1, 1, side, side], 1 at their centres, falling to 0 around them."""
-    grid = (torch.arange(side) + 0.5) / side
-    area = torch.zeros(side, side)
-    for x, y in USUAL:
-        distance = ((grid[None] - x) / FACIAL_WIDTH).square() + ((grid[:, None] - y) / FACIAL_HEIGHT).square()
-        area = torch.maximum(area, torch.exp(-distance / 2))
-    return area[None, None]
-
-
-def facial_weights(side: int) -> Tensor:
-    """Weights of the pairs' loss: [1, 1, side, side], ``FACIAL_WEIGHT`` at the centres of eyes and mouth, 1 elsewhere.
-
-    Eyes cover a fiftieth of the head, and the warm start has a few hundred steps. Every pixel alike, it spent them on
-    hair and skin, and some runs of the demo never drew an eye.
-    """
-    return 1 + (FACIAL_WEIGHT - 1) * facial_area(side)
 
 
 def pair_loss(content: Tensor, target: Tensor, mask: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from stages.common.checkpoint import Stateful
 from stages.common.device import Device, average_gradients
 from stages.common.ema import EMA, half_life_beta
 from stages.common.embedder import FaceEmbedder
+from stages.common.facial import facial_weights
 from stages.generate.feature_loss import Features, perceptual_loss
 from stages.pair import losses
 from stages.pair.augment import augment, inside, look_at, region
@@ -73,7 +74,7 @@ class Trainer:
         """
         s, self.settings, self.device = settings, settings, device
         self.likeness = None if likeness is None else likeness.to(device.device)
-        self.facial_weights = losses.facial_weights(resolution).to(device.device)
+        self.facial_weights = facial_weights(resolution).to(device.device)
         self.features, self.features_name = features, features_name
         config = TranslatorConfig(s.width, s.blocks, s.mask, s.skip)
         back = TranslatorConfig(s.backward_width, s.blocks, s.mask, s.skip)

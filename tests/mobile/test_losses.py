@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from stages.common.facial import facial_weights
 from stages.generate.feature_loss import perceptual_loss
 from stages.mobile import losses
 from stages.mobile.data import drawn_region
@@ -67,3 +68,12 @@ def test_drawn_region_adds_near_changes_only() -> None:
     styled[..., 30:, 30:] = 1  # a mistake far away
     region = drawn_region(photo, styled, mask)
     assert region[0, 0, 9, 15] == 1 and region[0, 0, 31, 31] == 0 and region[0, 0, 15, 15] == 1
+
+
+def test_pixel_loss_weighs_eyes_more_than_foreheads() -> None:
+    target, mask = torch.zeros(1, 3, 64, 64), torch.ones(1, 1, 64, 64)
+    weight = 4.0 * facial_weights(64)
+    eye, forehead = target.clone(), target.clone()
+    eye[..., 29:33, 21:25], forehead[..., 9:13, 31:35] = 1, 1
+    wrong_eye, wrong_forehead = (losses.pixel_loss(output, target, mask, weight) for output in (eye, forehead))
+    assert wrong_eye - wrong_forehead > 3 * (wrong_forehead - losses.pixel_loss(target, target, mask, weight))

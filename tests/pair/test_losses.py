@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 
+from stages.common.facial import facial_weights
 from stages.pair import losses
 from stages.pair.augment import augment, flip_some, inside, look_at, region, smooth_edges
 from stages.pair.training import faded, shared_regions
@@ -120,7 +121,7 @@ def test_the_soft_edge_is_no_head_and_a_pairs_target_fades_into_the_photo_there(
 
 
 def test_eyes_and_mouth_count_more() -> None:
-    weights = losses.facial_weights(64)
+    weights = facial_weights(64)
     assert weights.shape == (1, 1, 64, 64)
     assert weights[0, 0, 30, 23] > 5 and weights[0, 0, 30, 40] > 5 and weights[0, 0, 46, 32] > 5
     assert weights[0, 0, 10, 32] == pytest.approx(1, abs=1e-3)
