@@ -41,6 +41,19 @@ REAL_64 = {
     "mobile.equivariance": 20.0,
     "mobile.adversarial": 1.6,
 }
+GPU_128 = REAL_64 | {
+    "common.resolution": 128,
+    "common.checkpoint_nimg": 20_000,
+    "source.input": "models/shipped/128",
+    # four times the pixels and a finer drawing; minutes on a GPU
+    "transfer.kimg": 30.0,
+    "translate.kimg": 40.0,
+    "translate.warm_kimg": 5.0,
+    "translate.width": 48,
+    "translate.backward_width": 24,
+    "translate.discriminator_width": 48,
+    "mobile.kimg": 60.0,
+}
 GPU_256 = {
     "common.resolution": 256,
     "common.checkpoint_nimg": 50_000,
@@ -92,6 +105,11 @@ PRESETS = {
         meant_for="64 px on 2 CPU cores, people's photos and a real style; up to an hour a style on one core",
         verified="run on ../shared: 663 photos, styles fluent3d and noto; README.md says what differed",
         values=REAL_64,
+    ),
+    "gpu-128": Preset(
+        meant_for="128 px on one GPU, people's photos and a real style, from the shipped 128 px source",
+        verified="NOT VERIFIED as a whole: only its source was made, on an H200; docs/scale.md",
+        values=GPU_128,
     ),
     "gpu-256": Preset(
         meant_for="256 px on one GPU with 24 GB, about a day per style; source.input must name a 256 px model "

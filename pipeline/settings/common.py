@@ -26,4 +26,3 @@ class CommonSettings(Section):
     checkpoint_nimg: int = Field(
         2000, ge=1, description="Images between two checkpoints of a training stage (what a kill can cost)."
     )
-    compile: bool = Field(False, description="torch.compile the networks on CUDA; needs a C++ compiler.")

@@ -5,18 +5,21 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
 from pipeline.settings.common import CommonSettings
 from pipeline.settings.generate import SourceSettings
 from stages.common.errors import InputError, ModelFileError
-from stages.common.images import write_png
+from stages.common.images import to_uint8, write_png
 from stages.common.runner import StageContext
 from stages.generate import source, training_photos
 from stages.generate.encoder import load_encoder
 from stages.generate.models import load_stylegan, save_stylegan
+from stages.generate.near_copies import load_hashes, near_copies
 from stages.generate.training_photos import load_training_photos
 from tests.generate.conftest import tiny_models
 
+REPO = Path(__file__).resolve().parents[2]
 QUICK = {
     "kimg": 0.032,
     "batch": 8,
@@ -125,3 +128,17 @@ def test_too_few_photos_and_useless_lists(tmp_path: Path) -> None:
     (tmp_path / "bad.csv").write_text("name\nx\n")
     with pytest.raises(InputError, match="column file is missing"):
         load_training_photos(tmp_path / "photos", 32, tmp_path / "bad.csv")
+
+
+@pytest.mark.parametrize(("folder", "side"), [("models/shipped", 64), ("models/shipped/128", 128)])
+def test_shipped_sources_make_faces_their_encoders_find_again(folder: str, side: int) -> None:
+    generator, discriminator, file = load_stylegan(REPO / folder / "source.safetensors")
+    encoder = load_encoder(REPO / folder / "encoder.safetensors")
+    assert generator.arch.resolution == side and discriminator is not None and file.meta["licence"]
+    with torch.no_grad():
+        z = torch.randn(8, generator.arch.z_dim, generator=torch.Generator().manual_seed(0))
+        faces = generator(z, 0.7, "const").clamp(-1, 1)
+        again = generator.synthesis(encoder(faces), "const").clamp(-1, 1)
+    assert (faces - again).square().mean() < 0.3 * (faces - faces.mean(0)).square().mean()
+    hashes = load_hashes(REPO / folder)
+    assert len(hashes) > 1000 and not near_copies(to_uint8(faces), hashes).any()
