@@ -83,7 +83,7 @@ def remove_style(name: Style, yes: Yes = False) -> None:
 
 def release(
     style: Style,
-    force: Annotated[bool, typer.Option(help="Release although the verdict is not a pass; the card says so.")] = False,
+    force: Annotated[bool, typer.Option(help="Release also with verdict fail or none; the card says so.")] = False,
     push: Annotated[bool, typer.Option(help="Push data and models to the default DVC remote as well.")] = False,
 ) -> None:
     """Freeze a finished style: tag style/NAME/vN, bundle with model card and checksums, an entry in releases.csv."""

@@ -97,7 +97,7 @@ def produce_style(
         style: name in params.yaml.
         upto: last stage.
         push: push data and models to the DVC remote afterwards; None takes ops.push.
-        release: make a release if the verdict is a pass.
+        release: make a release unless the verdict is fail.
         force: run ``upto`` even if up to date.
         wait: wait for another run in this checkout, or fail.
 

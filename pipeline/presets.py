@@ -20,6 +20,7 @@ class Preset:
     values: dict[str, Any]
 
 
+SHIPPED_64, SHIPPED_128 = "models/shipped", "models/shipped/128"
 UNVERIFIED = "NOT VERIFIED: nobody has run it on such hardware yet; the values follow docs/scale.md"
 REAL_64 = {
     "transfer.kimg": 20.0,
@@ -44,8 +45,8 @@ REAL_64 = {
 GPU_128 = REAL_64 | {
     "common.resolution": 128,
     "common.checkpoint_nimg": 20_000,
-    "source.input": "models/shipped/128",
-    # four times the pixels and a finer drawing; minutes on a GPU
+    "source.input": SHIPPED_128,
+    # four times the pixels and a finer drawing
     "transfer.kimg": 30.0,
     "translate.kimg": 40.0,
     "translate.warm_kimg": 5.0,
@@ -57,7 +58,7 @@ GPU_128 = REAL_64 | {
 GPU_256 = {
     "common.resolution": 256,
     "common.checkpoint_nimg": 50_000,
-    # recipes.md section 1: the 256 px configuration of the paper
+    # the 256 px configuration of Karras et al. 2020b (StyleGAN2-ADA)
     "source.kimg": 10_000.0,
     "source.batch": 32,
     "source.lr": 0.0025,
@@ -102,7 +103,7 @@ PRESETS = {
         values={},
     ),
     "real-64": Preset(
-        meant_for="64 px on 2 CPU cores, people's photos and a real style; up to an hour a style on one core",
+        meant_for="64 px on 2 CPU cores, people's photos and a real style; about an hour a style on one core",
         verified="run on ../shared: 663 photos, styles fluent3d and noto; README.md says what differed",
         values=REAL_64,
     ),
@@ -142,6 +143,8 @@ PRESETS = {
 def apply(project: Project, name: str) -> list[str]:
     """Writes a preset's values into params.yaml; comments, styles and their overrides, paths and ops settings stay.
 
+    ``source.input`` follows the preset while it names one of the shipped sources; people's own source stays.
+
     Returns:
         The changed keys as "key: old -> new".
 
@@ -150,7 +153,7 @@ def apply(project: Project, name: str) -> list[str]:
     """
     if name not in PRESETS:
         raise SettingsError(f"no preset '{name}' (presets: {', '.join(PRESETS)})")
-    wanted = _defaults() | PRESETS[name].values
+    wanted = _defaults() | {"source.input": SHIPPED_64} | PRESETS[name].values
     changes: list[str] = []
 
     def change(tree: CommentedMap) -> None:
@@ -159,7 +162,8 @@ def apply(project: Project, name: str) -> list[str]:
             node = tree
             for step in path:
                 node = node[step]
-            if node[field] != value:
+            own = key == "source.input" and node[field] not in (SHIPPED_64, SHIPPED_128)
+            if node[field] != value and not own:
                 changes.append(f"{key}: {node[field]} -> {value}")
                 node[field] = value
 

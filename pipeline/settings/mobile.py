@@ -24,7 +24,7 @@ class MobileSettings(Section):
         4.0,
         ge=1,
         description="How much more a pixel of the head counts than one of the background in the pixel loss; "
-        "eyes and mouth count up to six times as much again.",
+        "eyes and mouth count up to six times as much as the rest of the head.",
     )
     mask: float = Field(2.0, ge=0, description="Weight of the loss that ties the network's mask to the head mask.")
     perceptual: float = Field(

@@ -124,14 +124,21 @@ def _rows(model: type[BaseModel], prefix: str) -> list[str]:
         if isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel):
             rows += _rows(info.annotation, f"{prefix}{name}.")
             continue
-        default = "required" if info.is_required() else f"`{_plain(info)!r}`"
-        rows.append(f"| `{prefix}{name}` | {default} | {_allowed(info)} | {info.description} |")
+        rows.append(_row(f"{prefix}{name}", info))
+        for part in typing.get_args(info.annotation):
+            if typing.get_origin(info.annotation) is dict and isinstance(part, type) and issubclass(part, BaseModel):
+                rows += _rows(part, f"{prefix}{name}.NAME.")
     return rows
+
+
+def _row(key: str, info: FieldInfo) -> str:
+    default = "required" if info.is_required() else f"`{_plain(info)!r}`"
+    return f"| `{key}` | {default} | {_allowed(info)} | {info.description} |"
 
 
 def _allowed(info: FieldInfo) -> str:
     limits = [
-        str(limit).split("(")[-1].rstrip(")").replace("=", " ")
+        str(limit).split("(", 1)[-1].removesuffix(")").replace("=", " ")
         for limit in info.metadata
         if "Validator" not in type(limit).__name__
     ]
@@ -142,7 +149,7 @@ def _allowed(info: FieldInfo) -> str:
 def _type_name(kind: Any) -> str:
     origin = typing.get_origin(kind)
     if origin is typing.Literal:
-        return " \\| ".join(str(value) for value in typing.get_args(kind))
+        return " | ".join(str(value) for value in typing.get_args(kind))
     if origin in (typing.Union, types.UnionType):
         return " or ".join(_type_name(part) for part in typing.get_args(kind))
     if origin is not None:

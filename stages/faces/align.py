@@ -7,7 +7,7 @@ import numpy as np
 
 Point = tuple[float, float]
 
-EYES_TO_MOUTH = 1.1  # in eye distances, where the mouth is unknown (recipes.md)
+EYES_TO_MOUTH = 1.1  # in eye distances, where the mouth is unknown
 # where eyes and mouth lie in an FFHQ crop, as shares of its side: follows from the quad with the mouth at 1.1
 CANON_EYE_L, CANON_EYE_R, CANON_MOUTH = (0.375, 0.4725), (0.625, 0.4725), (0.5, 0.7475)
 BLUR_FROM = 0.02  # a crop reaching further than this share of its side beyond the picture gets a blurred edge

@@ -19,7 +19,7 @@ from stages.faces.distribution import distribution
 
 Kind = Literal["photos", "style"]
 
-# recipes.md section 4: Toonify 300, DualStyleGAN 100-317, DCT-Net 100-300, photo2cartoon 204
+# published numbers: Toonify 300, DualStyleGAN 100-317, DCT-Net 100-300, photo2cartoon 204
 GOOD_STYLE, GOOD_PHOTOS = 100, 500
 HELP = {
     "no_face": "faces were not found: use portraits, put face_detection_yunet.onnx into models/external, or add a "

@@ -166,9 +166,7 @@ def rebase_affines(state: State, onto: State, samples: int = 4096, z_dim: int | 
 
 
 def map_latents(state: State, z: Tensor) -> Tensor:
-    """The mapping network written out: z [N, z_dim] float64 -> w [N, w_dim] float64, no truncation
-    (recipes.md, 1).
-    """
+    """The mapping network written out: z [N, z_dim] float64 -> w [N, w_dim] float64, no truncation."""
     x = z * (z.square().mean(dim=1, keepdim=True) + 1e-8).rsqrt()
     for i in range(sum(n.startswith("mapping.fc") and n.endswith(".weight") for n in state)):
         weight, bias = state[f"mapping.fc{i}.weight"].double(), state[f"mapping.fc{i}.bias"].double()

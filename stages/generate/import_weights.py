@@ -21,7 +21,7 @@ from stages.generate.official_pickle import read_official_pickle
 from stages.generate.rosinality import read_rosinality
 from stages.generate.weights import discriminator_from_official, generator_from_official
 
-FOLDERS = ("models/shipped", "models/source", "models/external")
+FOLDERS = ("models/shipped", "models/shipped/128", "models/source", "models/external")
 
 
 @dataclass

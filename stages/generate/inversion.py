@@ -21,7 +21,7 @@ from stages.generate.networks import Discriminator, Generator
 from stages.generate.perceptual import face_distance, normalised_features, region_weights
 
 Space = Literal["w", "w+"]
-RAMP_UP, RAMP_DOWN = 0.05, 0.25  # shares of the run (recipes.md, 3)
+RAMP_UP, RAMP_DOWN = 0.05, 0.25  # shares of the run (Karras et al. 2020a, appendix D)
 W_NOISE = 0.05  # in standard deviations of w; gone after 3/4 of the run
 W_NOISE_WITH_ENCODER = 0.01  # a good start needs no exploring
 DELTA_WEIGHT = 0.1  # of the layers' scatter, relative to the prior's weight (e4e's delta norm)

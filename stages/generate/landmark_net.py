@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from stages.common.facial import USUAL
 from stages.common.images import read_image, to_tensor
 from stages.common.loop import train
 from stages.common.modelfile import load_model, load_state, save_model
@@ -28,7 +29,6 @@ POINTS = ("eye_l", "eye_r", "mouth")
 INPUT = 64  # pixels: pictures are scaled to this side
 CELLS = 32  # side of the heat maps
 SIGMA = 1.2  # of a landmark's blob, in cells
-USUAL = ((0.36, 0.48), (0.64, 0.48), (0.5, 0.72))  # where the FFHQ alignment puts eyes and mouth
 SEARCH = 5.5  # cells around the usual place
 EYE_SIZE = 4.5  # cells around an eye's peak that belong to it
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from stages.common.seeding import generator as seeded
 from stages.generate.networks import Generator
 
-SAMPLES = 10_000  # recipes.md, 3: the mean of 10 k w
+SAMPLES = 10_000  # as StyleGAN2's projector (Karras et al. 2020a, appendix D)
 VARIANCE_FLOOR = 1e-3  # of the largest variance: flat directions are not weighted without limit
 
 

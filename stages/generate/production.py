@@ -19,6 +19,7 @@ from pipeline.settings.generate import GenerateSettings
 from stages.common.atomic import atomic_path
 from stages.common.dataset import FaceDataset
 from stages.common.device import Device, setup
+from stages.common.facial import USUAL
 from stages.common.images import to_uint8
 from stages.common.masks import head_mask
 from stages.common.seeding import derive, rng
@@ -26,7 +27,7 @@ from stages.common.seeding import generator as seeded
 from stages.common.shards import write_shard
 from stages.generate.encoder import Encoder, load_encoder
 from stages.generate.inversion import invert
-from stages.generate.landmark_net import POINTS, USUAL, LandmarkNet, find_landmarks, load_landmark_net
+from stages.generate.landmark_net import POINTS, LandmarkNet, find_landmarks, load_landmark_net
 from stages.generate.latents import LatentSpace
 from stages.generate.models import load_stylegan
 from stages.generate.near_copies import Hashes, load_hashes, near_copies

@@ -12,12 +12,12 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from stages.common.facial import USUAL
 from stages.common.images import to_uint8
 from stages.common.seeding import generator as seeded
 from stages.faces.distribution import TONES
 from stages.faces.quality import typology_angle
 from stages.generate.encoder import Encoder
-from stages.generate.landmark_net import USUAL
 from stages.generate.networks import Generator
 
 SAMPLES = 512

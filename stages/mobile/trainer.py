@@ -52,7 +52,7 @@ class Trainer:
         self.settings, self.data, self.teachers, self.device, self.seed = settings, data, teachers, device, seed
         self.batch = max(2, settings.batch // device.world)
         self.total = max(int(settings.kimg * 1000), settings.batch)
-        # augmentation moves faces by less than an eye
+        # at the default limits augmentation moves faces by less than an eye
         self.head_weight = settings.head_weight * facial_weights(data.pairs.resolution).to(device.device)
         self.net = MobileNet(settings.tier)
         self.judge = losses.PatchDiscriminator(settings.patch_width, settings.scales)

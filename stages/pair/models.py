@@ -27,5 +27,8 @@ def load_translator(path: Path) -> TranslatorGenerator:
         generator = TranslatorGenerator(TranslatorConfig(**file.config))
     except (TypeError, ValueError, RuntimeError) as error:  # of Python, of a check, of torch for sizes
         raise ModelFileError(f"{path}: its header does not describe a translator ({error})") from error
-    load_state(generator, file.state, path)
+    try:
+        load_state(generator, file.state, path)
+    except ModelFileError as error:
+        raise ModelFileError(f"{error}; if an older version made it, train it again") from error
     return generator.eval().requires_grad_(False)

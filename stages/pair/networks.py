@@ -1,4 +1,4 @@
-"""The translator: U-GAT-IT's light generator (Kim et al. 2020) with coordinates, mask branch and skip."""
+"""The translator: U-GAT-IT's light generator (Kim et al. 2020) that knows the place, with mask branch and skip."""
 
 import math
 from dataclasses import asdict, dataclass
@@ -83,7 +83,8 @@ def with_place(photo: Tensor) -> Tensor:
     Coordinates as inputs: CoordConv (Liu et al. 2018); waves of them, all in [-1, 1], for detail: Fourier features
     (Tancik et al. 2020). Faces are aligned, so place says most about what to draw, and the paper's network cannot know
     it: its borders are reflected, its norms see all places alike. After the demo's warm start it has drawn stripes at
-    eye height without place, dark blots with plain coordinates, and clean eyes with the waves.
+    eye height without place, dark blots with plain coordinates, and clean eyes with the waves. Waves repeat at opposite
+    edges: the plain height tells top from bottom, left and right edge stay alike.
     """
     n, _, height, width = photo.shape
     y, x = (torch.linspace(-1, 1, side, device=photo.device, dtype=photo.dtype) for side in (height, width))

@@ -47,7 +47,7 @@ class PlainLIN(nn.Module):
 
 
 class PlainGenerator(nn.Module):
-    """U-GAT-IT light with the same layers, straight."""
+    """U-GAT-IT light with the same layers (no place), straight."""
 
     def __init__(self, w: int, blocks: int) -> None:
         super().__init__()

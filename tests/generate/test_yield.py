@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from stages.common.facial import USUAL
 from stages.generate.encoder import load_encoder
 from stages.generate.landmark_net import (
     CELLS,
-    USUAL,
     LandmarkNet,
     augment,
     blob,

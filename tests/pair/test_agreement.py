@@ -2,7 +2,7 @@
 
 import torch
 
-from stages.generate.landmark_net import USUAL
+from stages.common.facial import USUAL
 from stages.pair.agreement import agreement
 
 SIDE = 64

@@ -57,7 +57,7 @@ def test_the_skip_is_optional_and_has_no_parameters() -> None:
 
 
 def test_what_is_drawn_depends_on_the_place() -> None:
-    """A uniform photo: with reflected borders and no coordinates every pixel would get the same."""
+    """A uniform photo: with reflected borders and no place every pixel would get the same."""
     content = _net()(torch.zeros(1, 3, 64, 64)).content
     assert content[0].std((1, 2)).min() > 1e-3
 

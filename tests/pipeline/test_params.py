@@ -65,6 +65,19 @@ def test_every_preset_is_valid_and_says_whether_it_was_run(factory, name):
     assert presets.PRESETS[name].verified
 
 
+def test_shipped_source_follows_the_preset_and_ones_own_stays(factory):
+    def source() -> str:
+        return load_settings(factory.params).source.input
+
+    presets.apply(factory, "gpu-128")
+    assert source() == "models/shipped/128"
+    presets.apply(factory, "real-64")
+    assert source() == "models/shipped"
+    params.edit(factory.params, lambda tree: tree["source"].update(input="models/external/mine.pkl"))
+    presets.apply(factory, "gpu-128")
+    assert source() == "models/external/mine.pkl"
+
+
 def test_unknown_preset(factory):
     with pytest.raises(SettingsError, match="no preset 'gpu'"):
         presets.apply(factory, "gpu")
