@@ -103,7 +103,7 @@ PRESETS = {
         values={},
     ),
     "real-64": Preset(
-        meant_for="64 px on 2 CPU cores, people's photos and a real style; about an hour a style on one core",
+        meant_for="64 px on 2 CPU cores, people's photos and a real style; an hour or more a style on one core",
         verified="run on ../shared: 663 photos, styles fluent3d and noto; README.md says what differed",
         values=REAL_64,
     ),
