@@ -4,6 +4,7 @@ import ctypes
 import os
 import signal
 import sys
+from pathlib import Path
 
 PR_SET_PDEATHSIG = 1
 
@@ -20,3 +21,11 @@ def die_with_parent(parent: int | None = None) -> None:
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != expected:  # it died before the request was in place
         os._exit(1)
+
+
+def is_dvc(pid: int) -> bool:
+    """Whether the command line of process ``pid`` names DVC (it can be pid 1 of a container); True where unknown."""
+    try:
+        return b"dvc" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return True

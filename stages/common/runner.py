@@ -22,7 +22,7 @@ from stages.common.atomic import write_json, write_text
 from stages.common.errors import BusyError, FactoryError, StageError, from_os_error
 from stages.common.hashing import settings_hash, tree_hash
 from stages.common.numbers import publish_numbers
-from stages.common.parent_death import die_with_parent
+from stages.common.parent_death import die_with_parent, is_dvc
 from stages.common.progress import duration, log
 
 if TYPE_CHECKING:
@@ -93,7 +93,10 @@ def execute(
     """:func:`run_stage` without the exit: returns the code and leaves ``work/<style>/<stage>/last.json``."""
     if os.environ.get("DVC_STAGE"):  # set by DVC for its commands
         # the wrapper's shim names DVC's pid, a bare dvc does not: one that died while we imported torch is noticed here
-        die_with_parent(int(os.environ.get("STYLEFACTORY_DVC_PID") or STARTED_BY))
+        parent = int(os.environ.get("STYLEFACTORY_DVC_PID") or STARTED_BY)
+        if parent == 1 and not is_dvc(parent):  # killed even before this process could ask who started it
+            os._exit(1)
+        die_with_parent(parent)
     root = Path.cwd()
     base = root / "work" / (style or "_") / stage
     follows = int(os.environ.get("RANK", "0")) > 0  # torchrun's first process owns lock, notes and publishing
