@@ -178,3 +178,28 @@ def test_a_stage_dies_with_the_dvc_that_started_it(project: Path) -> None:
         time.sleep(0.05)
     else:
         assert not Path(f"/proc/{pid}").exists()
+
+
+def test_a_stage_whose_dvc_died_before_its_first_line_does_not_run(project: Path) -> None:
+    stage = project / "late.py"
+    stage.write_text(
+        "import os\n"
+        "from pathlib import Path\n"
+        "Path('pid').write_text(f'{os.getpid()} {os.getppid()}')\n"
+        "from stages.common.runner import run_stage\n"
+        "run_stage('fuse', lambda ctx: Path('ran').write_text('x'))\n"
+    )
+    env = os.environ | {"PYTHONPATH": str(REPO), "DVC_STAGE": "fuse@avatar"}
+    env.pop("STYLEFACTORY_DVC_PID", None)
+    late = f"(sleep 0.3; exec {sys.executable} late.py --style avatar) > /dev/null 2>&1 &"
+    subprocess.run(["sh", "-c", late], env=env, check=True)  # returns at once: the stage starts without its parent
+    deadline = time.monotonic() + 60
+    while not (project / "pid").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(0.1)
+    pid, parent = map(int, (project / "pid").read_text().split())
+    if parent != 1:
+        pytest.skip(f"orphans go to process {parent} here, not to init")
+    while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not Path(f"/proc/{pid}").exists() and not (project / "ran").exists()
