@@ -6,6 +6,7 @@ Randomness comes from torch's global generator, which the training loop seeds fr
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -52,7 +53,13 @@ def compose_target(photo: torch.Tensor, styled: torch.Tensor, mask: torch.Tensor
 
 def move(pairs: Pairs, settings: MobileSettings) -> Pairs:
     """The same random flip, rotation, zoom and shift for all parts of a pair; what comes in at the rim is mirrored."""
-    n, device = len(pairs.photo), pairs.photo.device
+    photo, styled, mask = moved_together((pairs.photo, pairs.styled, pairs.mask), settings)
+    return Pairs(photo.clamp(-1, 1), styled.clamp(-1, 1), mask.clamp(0, 1))
+
+
+def moved_together(parts: Sequence[torch.Tensor], settings: MobileSettings) -> list[torch.Tensor]:
+    """Parts [N, C, H, W] of the same pictures, moved alike at random; values may overshoot (:func:`warp`)."""
+    n, device = len(parts[0]), parts[0].device
 
     def uniform(limit: float) -> torch.Tensor:
         return (torch.rand(n, device=device) * 2 - 1) * limit
@@ -64,9 +71,7 @@ def move(pairs: Pairs, settings: MobileSettings) -> Pairs:
     # grid coordinates span [-1, 1], so a shift of one side is 2
     rows = [cos * flip, -sin, 2 * uniform(settings.max_shift), sin * flip, cos, 2 * uniform(settings.max_shift)]
     theta = torch.stack(rows, 1).view(n, 2, 3)
-    everything = torch.cat([pairs.photo, pairs.styled, pairs.mask], 1)
-    moved = warp(everything, theta)
-    return Pairs(moved[:, :3].clamp(-1, 1), moved[:, 3:6].clamp(-1, 1), moved[:, 6:].clamp(0, 1))
+    return list(warp(torch.cat(list(parts), 1), theta).split([part.shape[1] for part in parts], 1))
 
 
 def warp(images: torch.Tensor, theta: torch.Tensor) -> torch.Tensor:

@@ -22,7 +22,7 @@ from stages.common.light import relight
 from stages.common.loop import LoopResult, train
 from stages.generate.feature_loss import Features, perceptual_loss
 from stages.mobile import losses
-from stages.mobile.augment import Pairs, augment_pairs, compose_target, damage, move
+from stages.mobile.augment import Pairs, augment_pairs, compose_target, damage, moved_together
 from stages.mobile.data import TrainingData, as_float, to_pairs
 from stages.mobile.edge import smooth_edges
 from stages.mobile.network import MobileNet
@@ -189,8 +189,8 @@ class Trainer:
             self.data.styled_batch(field, start, n, self.seed, self.device.device) for field in ("styled", "mask")
         )
         if s.augment:
-            moved = move(Pairs(real, real, real_mask), s)
-            real, real_mask = moved.styled, moved.mask
+            real, real_mask = moved_together((real, real_mask), s)
+            real, real_mask = real.clamp(-1, 1), real_mask.clamp(0, 1)
         sets, masks = [real, drawn[:n]], [real_mask, mask[:n]]
         if s.edge_promoting:
             some = max(1, n // 2)
@@ -216,7 +216,7 @@ class Trainer:
         n = max(1, int(self.batch * s.distillation_share))
         photo = self.data.styled_batch("photo", start, n, self.seed + 2, self.device.device)
         if s.augment:
-            photo = move(Pairs(photo, photo, photo[:, :1]), s).photo
+            photo = moved_together((photo,), s)[0].clamp(-1, 1)
         with self.device.autocast():
             answer = self.teachers.translator(photo)
         seen = damage(relight(photo, s.light), s.damage) if s.augment else photo

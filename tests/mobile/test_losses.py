@@ -34,6 +34,27 @@ def test_perceptual_loss_is_zero_for_equal_and_relative() -> None:
     assert perceptual_loss(features, image * 1.5, image) == pytest.approx(0.5, abs=1e-4)
 
 
+def test_perceptual_gradient_is_the_distances_own_in_the_features_layout() -> None:
+    layouts = []
+
+    def features(images: torch.Tensor) -> list[torch.Tensor]:
+        found = (images * torch.arange(1.0, 4.0)[:, None, None]).contiguous(memory_format=torch.channels_last)
+        if found.requires_grad:
+            found.register_hook(lambda g: layouts.append(g.is_contiguous(memory_format=torch.channels_last)))
+        return [found]
+
+    output, target = (torch.randn(2, 3, 8, 8, requires_grad=wanted) for wanted in (True, False))
+    (found,), (wanted,) = features(output), features(target)
+    expected = (found - wanted).abs().mean() / wanted.abs().mean()
+    (gradient,) = torch.autograd.grad(expected, output)
+    layouts.clear()
+    loss = perceptual_loss(features, output, target)
+    loss.backward()
+    assert layouts == [True]
+    torch.testing.assert_close(loss, expected)
+    torch.testing.assert_close(output.grad, gradient)
+
+
 def test_colour_loss_ignores_detail_but_not_tone() -> None:
     target, mask = torch.zeros(1, 3, 16, 16), torch.ones(1, 1, 16, 16)
     checker = target.clone()
