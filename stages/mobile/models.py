@@ -7,7 +7,7 @@ from typing import Any
 
 from stages.common.errors import ModelFileError
 from stages.common.modelfile import ModelFile, load_model, load_state, save_model
-from stages.mobile.network import TIERS, MobileNet
+from stages.mobile.network import PLACE_SIDE, TIERS, MobileNet
 
 KIND = "mobile"
 
@@ -28,7 +28,7 @@ def load_mobile(path: Path) -> tuple[MobileNet, ModelFile]:
     if not isinstance(tier, str) or tier not in TIERS or not isinstance(file.config.get("resolution"), int):
         raise ModelFileError(f"{path}: its header names no known tier ({', '.join(TIERS)}) or no resolution")
     net = MobileNet(tier)
-    if file.config.get("shape") != _as_json(asdict(TIERS[tier])):
+    if file.config.get("shape") != _as_json(asdict(TIERS[tier])) or file.config.get("place") != PLACE_SIDE:
         raise ModelFileError(f"{path}: made by a version whose tier '{tier}' had another shape; train it again")
     load_state(net, file.state, path)
     net.eval().requires_grad_(False)

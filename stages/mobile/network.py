@@ -143,7 +143,7 @@ class MobileNet(nn.Module):
 
     def config(self) -> dict[str, Any]:
         """Arguments that rebuild the network, for the model file."""
-        return {"tier": self.tier, "shape": asdict(TIERS[self.tier])}
+        return {"tier": self.tier, "shape": asdict(TIERS[self.tier]), "place": PLACE_SIDE}
 
     def features(self, image: torch.Tensor) -> torch.Tensor:
         """Decoder features [N, widths[0], H/2, W/2]."""

@@ -86,6 +86,10 @@ def test_model_file_round_trip_and_refusals(tmp_path: Path) -> None:
     save_model(tmp_path / "b.safetensors", "translator", net.state_dict(), net.config(), {})
     with pytest.raises(ModelFileError, match="translator"):
         load_mobile(tmp_path / "b.safetensors")
+    older = {key: value for key, value in file.config.items() if key != "place"}
+    save_model(tmp_path / "o.safetensors", "mobile", net.state_dict(), older, {})
+    with pytest.raises(ModelFileError, match="train it again"):
+        load_mobile(tmp_path / "o.safetensors")
     save_model(tmp_path / "c.safetensors", "mobile", net.state_dict(), {"tier": "xxl", "resolution": 32}, {})
     with pytest.raises(ModelFileError, match="tier"):
         load_mobile(tmp_path / "c.safetensors")
