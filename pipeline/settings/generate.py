@@ -104,7 +104,7 @@ class TransferSettings(GanSettings):
     """The source learns a style from a few hundred pictures."""
 
     kimg: float = Field(
-        7.5, gt=0, description="Training length in thousand images; longer costs diversity and breaks fusion."
+        6.0, gt=0, description="Training length in thousand images; longer costs diversity and breaks fusion."
     )
     lr: float = Field(0.006, gt=0, le=0.1, description="Adam rate of the generator.")
     lr_d: float = Field(0.003, gt=0, le=0.1, description="Adam rate of the discriminator.")
