@@ -119,7 +119,7 @@ class TransferSettings(GanSettings):
         description="Multiplies lr for the generator's layers of a resolution, e.g. {4: 0, 8: 0.5}; 0 freezes them.",
     )
     lr_conv: float = Field(
-        2.5,
+        1.8,
         gt=0,
         le=100,
         description="Multiplies lr for the generator's 3x3 convolutions: how fast shapes follow the style.",
