@@ -24,8 +24,6 @@ SHIPPED_64, SHIPPED_128 = "models/shipped", "models/shipped/128"
 UNVERIFIED = "NOT VERIFIED: nobody has run it on such hardware yet; the values follow docs/scale.md"
 REAL_64 = {
     "transfer.kimg": 20.0,
-    # the demo's 1.8 is for 6 kimg: with 2.5 so short a transfer ended anywhere between good and bad, by the seed
-    "transfer.lr_conv": 2.5,
     # the person's hair and face shape, the style's features and shading: below 0.5 sets with hats put hats on people,
     # above 1.5 the drawing fades
     "fuse.mid": 0.5,
