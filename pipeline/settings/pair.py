@@ -10,7 +10,7 @@ from pipeline.settings.base import Section
 class TranslateSettings(Section):
     """The unpaired translator photo → style (U-GAT-IT with mask branch and region losses)."""
 
-    kimg: float = Field(3.2, gt=0, le=1e5, description="Length of the training, thousands of photos seen.")
+    kimg: float = Field(3.4, gt=0, le=1e5, description="Length of the training, thousands of photos seen.")
     batch: int = Field(
         4,
         ge=2,
