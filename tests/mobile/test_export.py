@@ -13,7 +13,8 @@ from onnx import TensorProto, helper
 
 from stages.common.errors import ModelFileError, StageError
 from stages.mobile import convert, export
-from stages.mobile.convert import onnx_to_mnn
+from stages.mobile.convert import export_onnx, onnx_to_mnn
+from stages.mobile.network import Deployed
 from stages.mobile.runtime import MnnModule, MobileStylizer, read_sidecar
 
 from .conftest import SIDE, lively
@@ -26,6 +27,19 @@ def test_every_file_agrees_with_torch_at_two_sizes(exported: Path) -> None:
     assert figures["mobile.fp16.mnn"]["max_error"] < 1e-4
     assert figures["mobile.int8.mnn"]["max_error"] < 2e-2
     assert figures["mobile.int8.mnn"]["bytes"] < figures["mobile.fp16.mnn"]["bytes"] < figures["mobile.mnn"]["bytes"]
+
+
+@torch.no_grad()
+def test_the_map_of_the_place_stretches_in_the_file_as_in_torch(tmp_path: Path) -> None:
+    net = lively()
+    net.place.normal_()
+    export_onnx(Deployed(net), tmp_path / "m.onnx", SIDE, ("styled", "mask"))
+    onnx_to_mnn(tmp_path / "m.onnx", tmp_path / "m.mnn")
+    module = MnnModule(tmp_path / "m.mnn")
+    for height, width in ((SIDE, SIDE), (48, 80), (128, 64)):
+        photo = torch.rand(1, 3, height, width) * 2 - 1
+        for have, want in zip(module(photo.numpy()), net(photo), strict=True):
+            assert np.abs(have - want.numpy()).max() < 1e-4
 
 
 def test_golden_pair_is_what_the_file_gives(exported: Path) -> None:
