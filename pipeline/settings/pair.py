@@ -37,7 +37,6 @@ class TranslateSettings(Section):
         "result; keeps fine detail and the person's tone.",
     )
     learning_rate: float = Field(4e-4, gt=0, le=0.1, description="Adam's rate; falls linearly over the second half.")
-    warm_rate: float = Field(2.0, gt=0, le=100, description="Rate during the supervised start, relative to the rate.")
     critic_rate: float = Field(
         1.0,
         gt=0,

@@ -109,13 +109,12 @@ class Trainer:
         """One update of all networks after ``nimg`` photos; returns the scalar losses by name, unweighted."""
         s = self.settings
         total = s.kimg * 1000
-        warm = bool(len(batch.pair_photo)) and nimg < s.warm_kimg * 1000
-        scale = s.warm_rate if warm else min(1.0, 2 * (1 - nimg / total) + 0.02)
+        scale = min(1.0, 2 * (1 - nimg / total) + 0.02)
         for optimiser in (self.g_optimiser, self.d_optimiser):
             for group in optimiser.param_groups:
                 group["lr"] = group["base_lr"] * scale
         with self.device.autocast():
-            if warm:
+            if len(batch.pair_photo) and nimg < s.warm_kimg * 1000:
                 parts = self._supervised(batch)
             else:
                 parts = self._unpaired(batch, nimg)
