@@ -24,6 +24,7 @@ SHIPPED_64, SHIPPED_128 = "models/shipped", "models/shipped/128"
 UNVERIFIED = "NOT VERIFIED: nobody has run it on such hardware yet; the values follow docs/scale.md"
 REAL_64 = {
     "transfer.kimg": 20.0,
+    "transfer.lr_conv": 2.5,
     # the person's hair and face shape, the style's features and shading: below 0.5 sets with hats put hats on people,
     # above 1.5 the drawing fades
     "fuse.mid": 0.5,
@@ -74,6 +75,7 @@ GPU_256 = {
     "source.grid_kimg": 200.0,
     "source.encoder.kimg": 2_000.0,
     "transfer.kimg": 200.0,
+    "transfer.lr_conv": 2.5,
     "transfer.batch": 32,
     "transfer.ema_kimg": 10.0,
     "transfer.ada_kimg": 100.0,

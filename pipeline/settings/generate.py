@@ -104,7 +104,7 @@ class TransferSettings(GanSettings):
     """The source learns a style from a few hundred pictures."""
 
     kimg: float = Field(
-        10.0, gt=0, description="Training length in thousand images; longer costs diversity and breaks fusion."
+        6.0, gt=0, description="Training length in thousand images; longer costs diversity and breaks fusion."
     )
     lr: float = Field(0.006, gt=0, le=0.1, description="Adam rate of the generator.")
     lr_d: float = Field(0.003, gt=0, le=0.1, description="Adam rate of the discriminator.")
@@ -119,7 +119,7 @@ class TransferSettings(GanSettings):
         description="Multiplies lr for the generator's layers of a resolution, e.g. {4: 0, 8: 0.5}; 0 freezes them.",
     )
     lr_conv: float = Field(
-        2.5,
+        1.8,
         gt=0,
         le=100,
         description="Multiplies lr for the generator's 3x3 convolutions: how fast shapes follow the style.",

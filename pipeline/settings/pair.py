@@ -10,7 +10,7 @@ from pipeline.settings.base import Section
 class TranslateSettings(Section):
     """The unpaired translator photo → style (U-GAT-IT with mask branch and region losses)."""
 
-    kimg: float = Field(3.4, gt=0, le=1e5, description="Length of the training, thousands of photos seen.")
+    kimg: float = Field(2.6, gt=0, le=1e5, description="Length of the training, thousands of photos seen.")
     batch: int = Field(
         4,
         ge=2,
@@ -45,7 +45,7 @@ class TranslateSettings(Section):
     )
     ema_kimg: float = Field(0.5, gt=0, le=1000, description="Half-life of the averaged weights that are kept, kimg.")
     warm_kimg: float = Field(
-        2.2, ge=0, le=1e5, description="Supervised start on latent pairs before the unpaired losses set in, kimg."
+        1.2, ge=0, le=1e5, description="Supervised start on latent pairs before the unpaired losses set in, kimg."
     )
     pairs_start: float = Field(
         20.0,
