@@ -105,3 +105,12 @@ def test_the_persons_tone_comes_past_the_instance_norms() -> None:
         net = _net(skip=skip, mask=False)
         tones[skip] = (net(photo).content.mean() - net(photo - 0.5).content.mean()).item()
     assert abs(tones[False]) < 0.05 and tones[True] > 0.2
+
+
+def test_convolutions_start_at_he_scale_and_the_last_one_small() -> None:
+    """Smaller weights turn round in Adam's first steps: the demo's translator then stayed at blurs for 2 kimg."""
+    net = TranslatorGenerator(TranslatorConfig(width=32, blocks=1))
+    for conv in (net.down0, net.down1, net.encoder[0].conv0, net.decoder[0].conv1, net.up1):
+        weight = conv.weight
+        assert weight.std().item() == pytest.approx((2 / weight[0].numel()) ** 0.5, rel=0.05)
+    assert net.head.weight.abs().max().item() <= net.head.weight[0].numel() ** -0.5
