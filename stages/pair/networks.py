@@ -173,8 +173,8 @@ class TranslatorGenerator(nn.Module):
             nn.init.ones_(self.to_gamma.bias)
         for part in self.modules():
             if isinstance(part, Conv) and part is not self.head:
-                # He et al. 2015. Weights as small as torch's default turn round in Adam's first steps: at rate 8e-4 most
-                # runs of the demo then stayed at blurs and stripes for 2 kimg, with these or half the rate none did
+                # He et al. 2015. Weights as small as torch's default turn round in Adam's first steps: at rate 8e-4
+                # most runs of the demo then stayed at blurs and stripes for 2 kimg, with these none did
                 nn.init.kaiming_normal_(part.weight, nonlinearity="relu")
 
     def detailed(self, photo: Tensor) -> tuple[Translation, Details]:
