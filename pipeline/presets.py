@@ -24,6 +24,7 @@ SHIPPED_64, SHIPPED_128 = "models/shipped", "models/shipped/128"
 UNVERIFIED = "NOT VERIFIED: nobody has run it on such hardware yet; the values follow docs/scale.md"
 REAL_64 = {
     "transfer.kimg": 20.0,
+    # the demo's calmer 1.8 has not been tried on real styles
     "transfer.lr_conv": 2.5,
     # the person's hair and face shape, the style's features and shading: below 0.5 sets with hats put hats on people,
     # above 1.5 the drawing fades
@@ -111,7 +112,7 @@ PRESETS = {
     ),
     "gpu-128": Preset(
         meant_for="128 px on one GPU, people's photos and a real style, from the shipped 128 px source",
-        verified="NOT VERIFIED as a whole: only its source was made, on an H200; docs/scale.md",
+        verified="NOT VERIFIED as a whole: on an H200 its source, and stage 1 with half its images; docs/scale.md",
         values=GPU_128,
     ),
     "gpu-256": Preset(
