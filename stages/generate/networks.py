@@ -304,12 +304,6 @@ class Discriminator(nn.Module):
             out += [layer for layer in (block.fromrgb, block.conv0, block.conv1, block.skip) if layer is not None]
         return [*out, self.b4.conv, self.b4.fc, self.b4.out]
 
-    def forward(self, images: Tensor, parts: int = 1) -> Tensor:
-        """images [N, 3, R, R] in [-1, 1] -> logits [N, 1] float32; positive means real.
-
-        Args:
-            parts: the batch consists of this many sets of equal size (fakes and reals) whose minibatch statistics
-                must not mix. One call for both prepares every weight once.
-        """
-        x = self.features(images)[4]
-        return self.b4(x) if parts == 1 else torch.cat([self.b4(part) for part in x.chunk(parts)])
+    def forward(self, images: Tensor) -> Tensor:
+        """images [N, 3, R, R] in [-1, 1] -> logits [N, 1] float32; positive means real."""
+        return self.b4(self.features(images)[4])

@@ -154,13 +154,13 @@ class GanTrainer:
         """One update of G and D after `nimg` images; the caller seeds torch. Returns scalar losses by name."""
         o, index = self.options, nimg // self.options.batch
         self._set_rates(o.lr_scale(nimg))
-        parts, fake = self._generator_step(nimg)
+        parts, fake_logits = self._generator_step(nimg)
         if o.path_weight and index % o.path_interval == 0:
             parts |= self._path_step()
         if self.constrained:
             parts |= self._constraint_step()
         real = self._real(nimg)
-        parts |= self._discriminator_step(fake, real)
+        parts |= self._discriminator_step(fake_logits, real)
         if index % o.r1_interval == 0:
             parts |= self._r1_step(real)
         if index % ADA_INTERVAL == 0:
@@ -200,8 +200,14 @@ class GanTrainer:
         return ws
 
     def _generator_step(self, nimg: int) -> tuple[dict[str, float | Tensor], Tensor]:
-        """Random latents and, where there are anchors, a share of theirs: D judges both alike."""
+        """Random latents and, where there are anchors, a share of theirs: D judges both alike.
+
+        Returns losses and the fakes' logits, whose graph down to D's parameters lives on for D's own step: one pass
+        of D over the fakes serves both, as D does not change in between.
+        """
         self.D.requires_grad_(False)
+        for p in self.d_params:
+            p.requires_grad_(True)
         anchored = int(self.batch * self.options.anchor_share) if self.anchors else 0
         ws, wanted = self._latents(self.batch - anchored), None
         if self.anchors and anchored:
@@ -210,17 +216,19 @@ class GanTrainer:
             ws = torch.cat([ws, self.G.mapping.broadcast(codes.to(self.device.device))])
         with self.device.autocast():
             fake = self.G.synthesis(ws)
-            logits = self.D(self.ada(fake))
+            shown = fake.detach().requires_grad_()
+            logits = self.D(self.ada(shown))
         adversarial = losses.generator_loss(logits)
         parts: dict[str, float | Tensor] = {"G": adversarial.detach(), "fake": logits.detach().mean()}
         loss = adversarial
         if wanted is not None:
-            distance = losses.anchor_distance(fake[-anchored:], wanted)
+            distance = losses.anchor_distance(shown[-anchored:], wanted)
             loss = loss + self.options.anchor_weight * distance
             parts["anchor"] = distance.detach()
-        loss.backward()
+        loss.backward(inputs=[shown], retain_graph=True)
+        fake.backward(shown.grad)
         self._apply(self.opt_g, self.g_params)
-        return parts, fake.detach()
+        return parts, logits
 
     def _path_step(self) -> dict[str, float | Tensor]:
         with self.device.autocast():
@@ -258,15 +266,12 @@ class GanTrainer:
         self._apply(self.opt_g, self.g_params)
         return parts
 
-    def _discriminator_step(self, fake: Tensor, real: Tensor) -> dict[str, float | Tensor]:
-        """D learns from the images the generator step has just made: no second pass of G."""
-        for p in self.d_params:
-            p.requires_grad_(True)
+    def _discriminator_step(self, fake_logits: Tensor, real: Tensor) -> dict[str, float | Tensor]:
+        """D learns from the images the generator step has just made and from its pass over them."""
         with self.device.autocast():
-            logits = self.D(torch.cat([self.ada(fake), self.ada(real)]), parts=2)
-        fake_logits, real_logits = logits.chunk(2)
+            real_logits = self.D(self.ada(real))
         loss = losses.discriminator_loss(fake_logits, real_logits)
-        loss.backward()
+        loss.backward(inputs=self.d_params)
         self.ada.observe(real_logits)
         self._apply(self.opt_d, self.d_params)
         return {"D": loss.detach(), "real": real_logits.detach().mean()}

@@ -54,6 +54,40 @@ def test_losses_by_hand() -> None:
     assert float(losses.discriminator_loss(fake, real)) == pytest.approx(wanted)
 
 
+def test_one_pass_over_the_fakes_gives_both_networks_their_own_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Against separate passes of the plain implementation: D's part does not leak into G, nor G's into D."""
+    t = trainer(ada_target=0.0, mirror=False)
+    seen: dict[str, list[torch.Tensor]] = {}
+    fakes: list[torch.Tensor] = []
+    synthesis = t.G.synthesis.forward
+
+    def remembered(ws: torch.Tensor) -> torch.Tensor:
+        image = synthesis(ws, "none")
+        fakes.append(image)
+        return image
+
+    def collect(optimiser: torch.optim.Optimizer, parameters: list[torch.nn.Parameter]) -> None:
+        name = "G" if optimiser is t.opt_g else "D"
+        seen[name] = [torch.zeros_like(p) if p.grad is None else p.grad.clone() for p in parameters]
+        optimiser.zero_grad(set_to_none=True)
+
+    monkeypatch.setattr(t.G.synthesis, "forward", remembered)
+    monkeypatch.setattr(t, "_apply", collect)
+    torch.manual_seed(1)
+    t.step(4)  # no R1 in this one
+    torch.manual_seed(1)
+    fake = synthesis(t.G.mapping(torch.randn(4, 8)), "none")
+    torch.testing.assert_close(fake, fakes[0])
+    g_loss = F.softplus(-plain.discriminate(t.D, fake)).mean()
+    for found, wanted in zip(seen["G"], torch.autograd.grad(g_loss, t.g_params, allow_unused=True), strict=True):
+        torch.testing.assert_close(found, torch.zeros_like(found) if wanted is None else wanted, rtol=1e-3, atol=1e-6)
+    real = reals(4, 4).float() / 127.5 - 1
+    d_loss = F.softplus(plain.discriminate(t.D, fake.detach())).mean()
+    d_loss = d_loss + F.softplus(-plain.discriminate(t.D, real)).mean()
+    for found, wanted in zip(seen["D"], torch.autograd.grad(d_loss, t.d_params), strict=True):
+        torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-6)
+
+
 def test_r1_of_a_linear_critic_is_its_weight() -> None:
     weight = torch.randn(3, 4, 4)
     images = torch.randn(5, 3, 4, 4, requires_grad=True)
