@@ -29,6 +29,7 @@ from stages.mobile.network import MobileNet
 from stages.mobile.shift import REACH, random_shifts, shift
 
 EQUIVARIANCE_SHARE = 0.25  # of the batch; a shifted copy costs as much as another pair
+PERCEPTUAL_SHARE = 0.375  # with half a batch judged: 13 % more img/s than 1/2 and all, as good in as much time
 PREVIEW = 8  # pairs in the preview grid
 
 
@@ -147,7 +148,9 @@ class Trainer:
         if s.adversarial:
             parts["judge"] = self._judge_step(drawn.detach(), pairs.mask, start)
             self.judge.requires_grad_(False)
-            add("adversarial", s.adversarial, lambda: losses.generator_loss(self._judged(drawn, pairs.mask)))
+            # the half that the discriminators have not just learnt from
+            judged, judged_mask = drawn[n // 2 :], pairs.mask[n // 2 :]
+            add("adversarial", s.adversarial, lambda: losses.generator_loss(self._judged(judged, judged_mask)))
         total = torch.stack([weights[name] * parts[name] for name in weights]).sum()
         self.optimiser.zero_grad(set_to_none=True)
         total.backward()
@@ -160,9 +163,9 @@ class Trainer:
         return {name: value.detach() for name, value in parts.items()}
 
     def _perceptual(self, drawn: torch.Tensor, pairs: Pairs) -> torch.Tensor:
-        """On half of the batch: the feature network costs as much as all else, and pairs come in random order."""
+        """On a part of the batch: the feature network costs as much as all else, and pairs come in random order."""
         assert self.teachers.features is not None
-        some = max(1, self.batch // 2)
+        some = max(1, int(self.batch * PERCEPTUAL_SHARE))
         with self.device.autocast():
             return perceptual_loss(self.teachers.features, drawn[:some], pairs.styled[:some])
 
