@@ -24,11 +24,12 @@ SHIPPED_64, SHIPPED_128 = "models/shipped", "models/shipped/128"
 UNVERIFIED = "NOT VERIFIED: nobody has run it on such hardware yet; the values follow docs/scale.md"
 REAL_64 = {
     "transfer.kimg": 20.0,
-    # the demo's calmer 1.8 has not been tried on real styles
+    # the demo's calmer 1.5 has not been tried on real styles
     "transfer.lr_conv": 2.5,
     # the person's hair and face shape, the style's features and shading: below 0.5 sets with hats put hats on people,
     # above 1.5 the drawing fades
     "fuse.mid": 0.5,
+    "fuse.width": 0.5,
     "generate.inverted": 500,
     "translate.kimg": 16.0,
     "translate.batch": 8,

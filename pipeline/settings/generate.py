@@ -104,7 +104,7 @@ class TransferSettings(GanSettings):
     """The source learns a style from a few hundred pictures."""
 
     kimg: float = Field(
-        6.0, gt=0, description="Training length in thousand images; longer costs diversity and breaks fusion."
+        7.0, gt=0, description="Training length in thousand images; longer costs diversity and breaks fusion."
     )
     lr: float = Field(0.006, gt=0, le=0.1, description="Adam rate of the generator.")
     lr_d: float = Field(0.003, gt=0, le=0.1, description="Adam rate of the discriminator.")
@@ -119,7 +119,7 @@ class TransferSettings(GanSettings):
         description="Multiplies lr for the generator's layers of a resolution, e.g. {4: 0, 8: 0.5}; 0 freezes them.",
     )
     lr_conv: float = Field(
-        1.8,
+        1.5,
         gt=0,
         le=100,
         description="Multiplies lr for the generator's 3x3 convolutions: how fast shapes follow the style.",
@@ -196,7 +196,7 @@ class FuseSettings(Section):
         ),
     )
     mid: float = Field(
-        0.8,
+        0.6,
         ge=-2,
         le=10,
         description=(
@@ -204,7 +204,7 @@ class FuseSettings(Section):
         ),
     )
     width: float = Field(
-        0.5,
+        0.3,
         gt=0,
         le=5,
         description="Softness of the change, in positions; small is nearly a swap. swap ignores it.",
