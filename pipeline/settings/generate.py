@@ -204,7 +204,7 @@ class FuseSettings(Section):
         ),
     )
     width: float = Field(
-        0.3,
+        0.15,
         gt=0,
         le=5,
         description="Softness of the change, in positions; small is nearly a swap. swap ignores it.",
