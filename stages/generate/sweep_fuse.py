@@ -38,8 +38,8 @@ from stages.generate.networks import Discriminator, Generator
 from stages.generate.production import LANDMARKS
 from stages.generate.yield_filter import YieldFilter
 
-SAMPLES = 256
 SHOWN = 8
+FEWEST = 32  # samples; fewer tell nothing about diversity
 PSI = 0.75  # the default of production
 
 
@@ -129,7 +129,7 @@ def _robust_std(values: NDArray[np.floating]) -> float:
     return float(high - low) / 2
 
 
-def bench(root: Path, style: str, settings: Settings, device: Device) -> tuple[Bench, Generator]:
+def bench(root: Path, style: str, settings: Settings, samples: int, device: Device) -> tuple[Bench, Generator]:
     """Everything a sweep measures with, and the source."""
     source, _, _ = load_stylegan(root / SOURCE)
     _, style_d, _ = load_stylegan(root / f"models/{style}/transferred.safetensors")
@@ -139,7 +139,7 @@ def bench(root: Path, style: str, settings: Settings, device: Device) -> tuple[B
     mask = data.take(np.arange(min(len(data), 200)), "mask").float().mean(0, keepdim=True) / 255
     pictures = data.take(held, "image").float().div(127.5).sub(1)
     net = feature_net(settings, root)
-    z = torch.randn(SAMPLES, source.arch.z_dim, generator=seeded(settings.common.seed, "sweep fuse"))
+    z = torch.randn(samples, source.arch.z_dim, generator=seeded(settings.common.seed, "sweep fuse"))
     ws = source.mapping(z, PSI)
     made = Bench(
         net,
@@ -178,10 +178,11 @@ def sweep(
     widths: Sequence[float],
     snapshot_count: int,
     schedules: Sequence[str],
+    samples: int,
     device: Device,
 ) -> pd.DataFrame:
     """Measure every cell, write sheet and table, return the table."""
-    measured, source = bench(root, style, settings, device)
+    measured, source = bench(root, style, settings, samples, device)
     cells: list[tuple[str, Path, FuseSettings]] = []
     for name, path in snapshots(root, style, snapshot_count).items():
         for kind in schedules:
@@ -224,8 +225,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--widths", type=float, nargs="+", default=[0.3, 0.7], help="widths")
     parser.add_argument("--schedules", nargs="+", default=["smooth", "swap"], choices=["smooth", "linear", "swap"])
     parser.add_argument("--snapshots", type=int, default=2, help="transfer snapshots, the chosen one among them")
+    parser.add_argument("--samples", type=int, default=256, help="faces per cell; 1024 halve the intervals")
     parser.add_argument("--params", type=Path, default=Path("params.yaml"))
     args = parser.parse_args(argv)
+    if args.samples < FEWEST:
+        parser.error(f"--samples must be at least {FEWEST}")
     try:
         settings = load_settings(args.params).for_style(args.style)
         if not Path(f"models/{args.style}/transferred.safetensors").is_file():
@@ -233,7 +237,17 @@ def main(argv: Sequence[str] | None = None) -> int:
                 f"models/{args.style}/transferred.safetensors is missing; run the style up to transfer first"
             )
         device = setup(settings.common.device, settings.common.precision, settings.common.threads)
-        table = sweep(Path.cwd(), args.style, settings, args.mids, args.widths, args.snapshots, args.schedules, device)
+        table = sweep(
+            Path.cwd(),
+            args.style,
+            settings,
+            args.mids,
+            args.widths,
+            args.snapshots,
+            args.schedules,
+            args.samples,
+            device,
+        )
     except FactoryError as error:
         print(f"sweep fuse: {error}", file=sys.stderr)
         return error.exit_code
