@@ -82,6 +82,9 @@ GPU_256 = {
     "transfer.ema_kimg": 10.0,
     "transfer.ada_kimg": 100.0,
     "transfer.snapshots": 8,
+    # the demo's narrow border has not been tried at this size
+    "fuse.mid": 0.8,
+    "fuse.width": 0.5,
     "generate.sampled": 20_000,
     "generate.inverted": 5_000,
     "generate.invert_steps": 200,

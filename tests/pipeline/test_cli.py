@@ -48,6 +48,7 @@ def test_all_commands_are_there():
         (("new-style", "two", "--images", "people", "--set", "fuse.width=0"), 2, "styles.two.fuse.width"),
         (("preset", "huge"), 2, "no preset 'huge'"),
         (("release", "one"), 1, "one is not finished"),
+        (("sweep", "fuse", "one", "--samples", "3"), 2, "--samples must be at least 32"),
     ],
 )
 def test_errors_are_one_line_with_their_code(factory, args, code, text):
