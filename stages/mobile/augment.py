@@ -101,15 +101,20 @@ def replace_background(photo: torch.Tensor, mask: torch.Tensor, share: float) ->
 
 def damage(photo: torch.Tensor, share: float) -> torch.Tensor:
     """Blurs, adds noise to or JPEG-compresses a share of the inputs, one of the three each; [N, 3, H, W] in [-1, 1]."""
-    n = len(photo)
-    kind = torch.randint(0, 3, (n, 1, 1, 1), device=photo.device)
-    blurred = gaussian_blur(photo, 5, sigma=float(torch.empty(1).uniform_(0.4, 1.2)))
-    level = torch.rand(n, 1, 1, 1, device=photo.device) * 0.12
-    noisy = photo + level * torch.randn_like(photo)
-    quality = torch.rand(n, 1, 1, 1, device=photo.device) * 60 + 25
-    damaged = torch.where(kind == 0, blurred, torch.where(kind == 1, noisy, jpeg(photo, quality)))
-    chosen = torch.rand(n, 1, 1, 1, device=photo.device) < share
-    return torch.where(chosen, damaged, photo).clamp(-1, 1)
+    n, device = len(photo), photo.device
+    kind = torch.randint(0, 3, (n,), device=device)
+    sigma = float(torch.empty(1).uniform_(0.4, 1.2))
+    level = torch.rand(n, 1, 1, 1, device=device) * 0.12
+    noise = torch.randn_like(photo)
+    quality = torch.rand(n, 1, 1, 1, device=device) * 60 + 25
+    chosen = torch.rand(n, device=device) < share
+    # all is drawn for every picture, or one picture's damage would change the next one's; only a few are computed
+    blurred, noisy, coded = ((chosen & (kind == which)).nonzero().flatten() for which in range(3))
+    damaged = photo.clone()
+    damaged[blurred] = gaussian_blur(photo[blurred], 5, sigma)
+    damaged[noisy] += level[noisy] * noise[noisy]
+    damaged[coded] = jpeg(photo[coded], quality[coded])
+    return damaged.clamp(-1, 1)
 
 
 def jpeg(images: torch.Tensor, quality: torch.Tensor) -> torch.Tensor:

@@ -81,3 +81,17 @@ def test_composed_target_is_styled_inside_photo_outside() -> None:
     pairs = some_pairs(1)
     target = compose_target(pairs.photo, torch.ones_like(pairs.photo), pairs.mask)
     assert target[0, 0, 16, 16] == 1 and target[0, 0, 0, 0] == pairs.photo[0, 0, 0, 0]
+
+
+def test_damage_spares_the_others_and_does_not_depend_on_them() -> None:
+    photo = torch.rand(16, 3, 64, 64) * 1.8 - 0.9
+    torch.manual_seed(3)
+    some = damage(photo, 0.4)
+    torch.manual_seed(3)
+    everything = damage(photo, 1.0)
+    torch.manual_seed(3)
+    assert torch.equal(damage(photo, 0.0), photo)
+    touched = (some != photo).flatten(1).any(1)
+    assert 0 < touched.sum() < 16
+    assert torch.equal(some[touched], everything[touched])
+    assert (everything != photo).flatten(1).any(1).all()
