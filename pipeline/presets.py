@@ -31,9 +31,13 @@ REAL_64 = {
     "fuse.mid": 0.5,
     "fuse.width": 0.5,
     "generate.inverted": 500,
-    "translate.kimg": 16.0,
+    "translate.kimg": 12.0,
     "translate.batch": 8,
     "translate.warm_kimg": 2.0,
+    # towards the end the discriminators' pull drew red and yellow bands under hairlines at 5, and with all of the head
+    # to see: a style's hair begins lower than people's
+    "translate.pairs_end": 10.0,
+    "translate.unseen_top": 0.34,
     # the style's hair on other people's heads came out as blotches; the short demo draws clearer eyes at 0
     "translate.pairs_tolerance": 0.5,
     # between 1 (everybody alike) and 4 (the photo with an eye drawn into it)

@@ -95,6 +95,13 @@ class TranslateSettings(Section):
         le=1000,
         description="Weight of the face-recognition likeness (1 − cosine); used when mobilefacenet is found.",
     )
+    unseen_top: float = Field(
+        0.0,
+        ge=0,
+        le=0.5,
+        description="Share of the picture, from the top, that the discriminators do not see (region variant): there "
+        "hair, hats and foreheads stay nearer the person's. Brows are at 0.4.",
+    )
     edge_weight: float = Field(
         0.5, ge=0, le=10, description="Weight of edge-smoothed style pictures as fakes; higher: crisper lines."
     )

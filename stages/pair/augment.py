@@ -41,6 +41,17 @@ def inside(mask: Tensor) -> Tensor:
     return (2 * mask - 1).clamp_min(0)
 
 
+def below(top: float, side: int) -> Tensor:
+    """[1, 1, side, 1]: 0 above ``top`` (share of the side), 1 below it, over a soft border of 0.06; all 1 for 0.
+
+    A style's hair and hats begin lower on the forehead than people's. Discriminators that see them make the translator
+    darken the skin under every hairline.
+    """
+    height = (torch.arange(side) + 0.5) / side
+    rows = ((height - top) / 0.06 + 0.5).clamp(0, 1) if top > 0 else torch.ones(side)
+    return rows[None, None, :, None]
+
+
 def look_at(images: Tensor, where: Tensor) -> Tensor:
     """Grey outside ``where`` [N, 1, H, W]."""
     return GREY + (images - GREY) * where

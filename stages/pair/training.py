@@ -16,7 +16,7 @@ from stages.common.embedder import FaceEmbedder
 from stages.common.facial import facial_weights
 from stages.generate.feature_loss import Features, perceptual_loss
 from stages.pair import losses
-from stages.pair.augment import augment, inside, look_at, region
+from stages.pair.augment import augment, below, inside, look_at, region
 from stages.pair.layers import clip_rho
 from stages.pair.networks import Details, DiscriminatorPair, Translation, TranslatorConfig, TranslatorGenerator
 
@@ -76,6 +76,7 @@ class Trainer:
         self.likeness = None if likeness is None else likeness.to(device.device)
         self.facial_weights = facial_weights(resolution).to(device.device)
         self.features, self.features_name = features, features_name
+        self.seen_rows = below(s.unseen_top, resolution).to(device.device)
         config = TranslatorConfig(s.width, s.blocks, s.mask, s.skip)
         back = TranslatorConfig(s.backward_width, s.blocks, s.mask, s.skip)
         half = max(4, s.discriminator_width * s.backward_width // s.width)
@@ -279,7 +280,8 @@ class Trainer:
 
     def _seen(self, images: Tensor, where: Tensor) -> Tensor:
         """What a discriminator gets: the region, augmented."""
-        return augment(look_at(images, where) if self.settings.region else images, self.settings.augment)
+        seen = look_at(images, where * self.seen_rows) if self.settings.region else images
+        return augment(seen, self.settings.augment)
 
     def _update_discriminators(
         self, batch: Batch, photo: Tensor, photo_seen: Tensor, style_seen: Tensor, there: Tensor, back: Tensor

@@ -7,7 +7,7 @@ import torch
 
 from stages.common.facial import facial_weights
 from stages.pair import losses
-from stages.pair.augment import augment, flip_some, inside, look_at, region, smooth_edges
+from stages.pair.augment import augment, below, flip_some, inside, look_at, region, smooth_edges
 from stages.pair.training import faded, shared_regions
 
 
@@ -102,6 +102,13 @@ def test_flip_and_look() -> None:
     kept, flipped = flip_some(torch.tensor([False, True]), ramp)[0]
     assert torch.equal(kept, ramp[0]) and torch.equal(flipped, ramp[1].flip(2))
     assert look_at(ramp, torch.zeros(2, 1, 8, 8)).eq(0).all()
+
+
+def test_rows_below_a_height() -> None:
+    rows = below(0.25, 64)
+    assert rows.shape == (1, 1, 64, 1)
+    assert (rows[:, :, :14] == 0).all() and (rows[:, :, 18:] == 1).all()
+    assert (below(0.0, 8) == 1).all()
 
 
 def test_smooth_edges_changes_edges_only() -> None:

@@ -159,6 +159,18 @@ def test_discriminators_do_not_move_in_the_generators_update() -> None:
     assert any(moved)  # by weight decay alone: their own loss has weight 0 here
 
 
+def test_discriminators_do_not_see_the_top_where_told() -> None:
+    """The adversarial loss pulls at the rows below only; with 0 it pulls everywhere."""
+    for top in (0.0, 0.5):
+        trainer = _trainer(_settings(unseen_top=top, augment=0.0))
+        images = torch.rand(2, 3, 32, 32, requires_grad=True)
+        logits = trainer.style_critic(trainer._seen(images, torch.ones(2, 1, 32, 32)))
+        sum(head.sum() for head in logits).backward()
+        assert images.grad is not None
+        pulled = images.grad.abs().sum((0, 1, 3)) > 0
+        assert pulled[18:].all() and pulled[:14].any() == (top == 0)
+
+
 def test_learns_the_pairs_inside_and_leaves_the_outside() -> None:
     """A minute's idea in a second: negatives inside the head after a few hundred images, the rest untouched."""
     settings = _settings(kimg=2.0, warm_kimg=2.0, learning_rate=3e-3, width=8)
