@@ -114,7 +114,7 @@ PRESETS = {
         values={},
     ),
     "real-64": Preset(
-        meant_for="64 px on 2 CPU cores, people's photos and a real style; an hour or more a style on one core",
+        meant_for="64 px on 2 CPU cores, people's photos and a real style; about an hour a style on one core",
         verified="run on ../shared: 663 photos, styles fluent3d and noto; README.md says what differed",
         values=REAL_64,
     ),
@@ -136,6 +136,7 @@ PRESETS = {
         | {
             "common.resolution": 1024,
             "source.kimg": 25_000.0,
+            "source.batch": 16,
             "source.lr": 0.002,
             "source.channel_base": 32768,
             "transfer.kimg": 120.0,

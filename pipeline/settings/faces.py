@@ -84,7 +84,7 @@ class PhotosSettings(Section):
     background_copies: int = Field(
         0, ge=0, le=8, description="Extra copies per training photo with the background replaced through the mask."
     )
-    min_usable: int = Field(20, ge=1, description="Fewer usable photos than this and the verdict is 'too few'.")
+    min_usable: int = Field(20, ge=1, description="`stylefactory photos` refuses fewer usable photos ('unusable').")
 
 
 class StyleFacesSettings(Section):
@@ -93,8 +93,8 @@ class StyleFacesSettings(Section):
     align: Literal["auto", "detect", "alpha", "center", "landmarks"] = Field(
         "auto",
         description="How drawn faces are aligned: auto takes landmarks.csv when there, else detection backed by the "
-        "other pictures of the set and by alpha; detect (alone); alpha (head silhouette); center (already cropped like "
-        "FFHQ); landmarks (landmarks.csv only).",
+        "other pictures of the set and by alpha; detect (the same without landmarks.csv); alpha (head silhouette); "
+        "center (already cropped like FFHQ); landmarks (landmarks.csv only).",
     )
     detector: Literal["auto", "yunet", "haar"] = Field(
         "auto", description="auto takes YuNet when its ONNX file is found, else the Haar cascades of OpenCV."
@@ -122,4 +122,4 @@ class StyleFacesSettings(Section):
         description="What goes behind pictures with transparency: mixed (colours, gradients, shapes, textures), plain "
         "(one colour each) or keep (white).",
     )
-    min_usable: int = Field(20, ge=1, description="Fewer usable pictures than this and the verdict is 'too few'.")
+    min_usable: int = Field(20, ge=1, description="`stylefactory new-style` refuses fewer usable pictures.")

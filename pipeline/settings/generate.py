@@ -279,7 +279,7 @@ class GenerateSettings(Section):
         100,
         ge=0,
         le=10_000_000,
-        description="Styled faces to make by inverting photos (at most as many as there are usable photos).",
+        description="Styled faces to make by inverting photos (at most the photos outside the test split).",
     )
     truncation: list[float] = Field(
         default_factory=lambda: [0.75],

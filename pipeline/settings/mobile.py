@@ -76,7 +76,7 @@ class ExportSettings(Section):
         0, ge=0, le=2048, description="Input side written into the sidecar, pixels; 0 takes the training resolution."
     )
     dynamic: bool = Field(True, description="Accept other input sizes (multiples of 16) as well.")
-    inputs: int = Field(8, ge=1, description="Test photos on which MNN and torch are compared.")
+    inputs: int = Field(8, ge=1, description="Held-back photos on which MNN and torch are compared.")
     max_error_fp32: float = Field(1e-4, gt=0, description="Largest difference MNN to torch allowed, scale [-1, 1].")
     max_error_fp16: float = Field(2e-3, gt=0, description="The same for the file with 16-bit weights.")
     max_error_int8: float = Field(2e-2, gt=0, description="The same for the file with 8-bit weights.")

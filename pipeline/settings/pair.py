@@ -51,7 +51,8 @@ class TranslateSettings(Section):
         20.0,
         ge=0,
         le=1000,
-        description="Weight of the latent pairs' L1 inside the head at the start; 0: unpaired only.",
+        description="Weight of the latent pairs' L1 inside the head at the start. Unpaired only: this, pairs_end and "
+        "warm_kimg 0.",
     )
     pairs_end: float = Field(
         5.0, ge=0, le=1000, description="The same at the end; lower gives the discriminators more say over the style."

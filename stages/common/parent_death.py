@@ -1,4 +1,4 @@
-"""A stage must not outlive the DVC or worker process that started it (tools.md, "Kill")."""
+"""A stage must not outlive the DVC or worker process that started it (docs/ops.md)."""
 
 import ctypes
 import os

@@ -44,10 +44,6 @@ EXTERNAL = (
         "identity: ranks, face-identity loss, grouping photos by person",
         "landmark geometry; persons from file names",
     ),
-    ExternalWeight("pfld", ("pfld_68_landmarks.onnx",), "68 landmarks: chin line, mouth and pose", "5 points"),
-    ExternalWeight(
-        "facemesh", ("mediapipe_face_mesh_192.onnx",), "468 landmarks: chin line, mouth and pose", "5 points"
-    ),
     ExternalWeight("face_parser", ("face_parser.onnx",), "head masks", "GrabCut seeded from landmarks"),
 )
 BY_NAME = {weight.name: weight for weight in EXTERNAL}

@@ -16,7 +16,7 @@ def luma(rgb: np.ndarray) -> np.ndarray:
 
 
 def sharpness(rgb: np.ndarray, mask: np.ndarray) -> float:
-    """Mean magnitude of the 3x3 Laplacian of luma inside the mask (architecture.md, measures).
+    """Mean magnitude of the 3x3 Laplacian of luma inside the mask (docs/metrics.md).
 
     Args:
         rgb: uint8 [H, W, 3]. mask: uint8 [H, W].

@@ -59,7 +59,6 @@ def measure(name: str, images: NDArray[np.uint8]) -> NDArray[np.float64]:
     """An attribute of aligned faces uint8 [N, H, W, 3]: [N].
 
     brightness, red (red against green and blue), saturation of the skin area; sharpness: mean |Laplacian|;
-    smile and
     mouth_open: contrast of the mouth area's rows, which teeth and a dark gap raise.
     """
     _, h, w, _ = images.shape

@@ -22,7 +22,7 @@ from stages.common.progress import log
 from stages.common.runner import StageContext, run_stage
 from stages.common.seeding import generator as seeded
 from stages.common.seeding import seed_all
-from stages.generate.encoder import load_encoder, save_encoder
+from stages.generate.encoder import Encoder, load_encoder, save_encoder
 from stages.generate.encoder_training import train_encoder
 from stages.generate.import_weights import Imported, read_weights
 from stages.generate.models import save_stylegan
@@ -61,6 +61,10 @@ def main(ctx: StageContext) -> None:
     else:
         raise InputError(f"source.input: {where} holds neither {SOURCE} nor photos")
     _check(ctx, model, where)
+    own_encoder = encoder_file is None or not encoder_file.is_file()
+    encoder = _train_encoder(ctx, model, photos) if own_encoder else None
+    if ctx.device.rank:  # under torchrun all processes train, the first one publishes
+        return
     folder = ctx.work / "publish"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -69,14 +73,14 @@ def main(ctx: StageContext) -> None:
         save_hashes(folder, photos.permute(0, 2, 3, 1).numpy())
     elif (where / HASHES).is_file():
         shutil.copyfile(where / HASHES, folder / HASHES)
-    if encoder_file is not None and encoder_file.is_file():
+    if encoder is not None:
+        save_encoder(folder / ENCODER, encoder, {"parent": model.origin.get("sha256", "")})
+    elif encoder_file is not None:
         fitting = load_encoder(encoder_file).config
         arch = model.generator.arch
         if (fitting.resolution, fitting.num_ws, fitting.w_dim) != (arch.resolution, arch.num_ws, arch.w_dim):
             raise InputError(f"{encoder_file}: made for another source ({fitting}); remove it to train a new one")
         shutil.copyfile(encoder_file, folder / ENCODER)
-    else:
-        _train_encoder(ctx, model, photos, folder / ENCODER)
     sheet = samples_grid(model.generator, ctx.settings.common.seed)
     write_png(ctx.report / "samples.png", sheet)
     write_json(
@@ -105,10 +109,10 @@ def _publish(folder: Path, final: Path) -> None:
         path.replace(final / path.name)
 
 
-def _train_encoder(ctx: StageContext, model: Imported, photos: Tensor | None, target: Path) -> None:
+def _train_encoder(ctx: StageContext, model: Imported, photos: Tensor | None) -> Encoder:
     assert model.discriminator is not None
     log("source: no encoder for these weights, training one")
-    encoder = train_encoder(
+    return train_encoder(
         model.generator,
         model.discriminator,
         photos,
@@ -118,7 +122,6 @@ def _train_encoder(ctx: StageContext, model: Imported, photos: Tensor | None, ta
         ctx.settings.common.seed,
         ctx.device,
     )
-    save_encoder(target, encoder, {"parent": model.origin.get("sha256", "")})
 
 
 def gan_options(settings: SourceSettings) -> GanOptions:
@@ -156,7 +159,8 @@ def _trained(ctx: StageContext, folder: Path) -> tuple[Imported, Tensor]:
         label="source",
         rank=ctx.device.rank,
     )
-    shutil.copyfile(ctx.work / "stats.csv", ctx.report / "stats.csv")
+    if not ctx.device.rank:
+        shutil.copyfile(ctx.work / "stats.csv", ctx.report / "stats.csv")
     meta = {
         "kimg": result.nimg / 1000,
         "photos": len(used),

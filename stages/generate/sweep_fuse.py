@@ -30,7 +30,7 @@ from stages.common.images import grid, to_uint8, write_png
 from stages.common.progress import log, track
 from stages.common.seeding import generator as seeded
 from stages.generate.encoder import Encoder, load_encoder
-from stages.generate.fuse import SOURCE, fuse_generators
+from stages.generate.fuse import SOURCE, fuse_generators, other_parent
 from stages.generate.generate import fit_filter
 from stages.generate.landmark_net import LandmarkNet, find_landmarks, load_landmark_net
 from stages.generate.models import load_stylegan
@@ -129,8 +129,8 @@ def _robust_std(values: NDArray[np.floating]) -> float:
     return float(high - low) / 2
 
 
-def bench(root: Path, style: str, settings: Settings, samples: int, device: Device) -> tuple[Bench, Generator]:
-    """Everything a sweep measures with, and the source."""
+def bench(root: Path, style: str, settings: Settings, samples: int, device: Device) -> Bench:
+    """Everything a sweep measures with."""
     source, _, _ = load_stylegan(root / SOURCE)
     _, style_d, _ = load_stylegan(root / f"models/{style}/transferred.safetensors")
     data = FaceDataset(root / f"data/style_faces/{style}", source.arch.resolution, cache=root / "work/cache")
@@ -156,7 +156,7 @@ def bench(root: Path, style: str, settings: Settings, samples: int, device: Devi
     )
     photos = made.images(source.to(device.device))
     features = net.extract(head_only(photos, mask)).numpy()
-    return Bench(**{**vars(made), "photos": features, "photo_images": photos}), source
+    return Bench(**{**vars(made), "photos": features, "photo_images": photos})
 
 
 def snapshots(root: Path, style: str, wanted: int) -> dict[str, Path]:
@@ -182,7 +182,7 @@ def sweep(
     device: Device,
 ) -> pd.DataFrame:
     """Measure every cell, write sheet and table, return the table."""
-    measured, source = bench(root, style, settings, samples, device)
+    measured = bench(root, style, settings, samples, device)
     cells: list[tuple[str, Path, FuseSettings]] = []
     for name, path in snapshots(root, style, snapshot_count).items():
         for kind in schedules:
@@ -194,9 +194,10 @@ def sweep(
     tiles: list[NDArray[np.uint8]] = list(to_uint8(measured.photo_images[:SHOWN]))
     captions = ["source", *[""] * (SHOWN - 1)]
     compared: dict[str, NDArray[np.float32]] = {}
+    parent, _, _ = load_stylegan(root / other_parent(settings.fuse))
     for name, path, fuse in track(cells, len(cells), "sweep fuse", "cells"):
         transferred, _, _ = load_stylegan(path)
-        fused = fuse_generators(source.cpu(), transferred, fuse).to(device.device)
+        fused = fuse_generators(parent, transferred, fuse).to(device.device)
         images = measured.images(fused)
         if name not in compared:
             compared[name] = measured.features(measured.images(transferred.to(device.device)))

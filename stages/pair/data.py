@@ -117,8 +117,8 @@ class Feed:
         return _image(photos), _mask(masks)
 
     def _to_device(self, part: Tensor) -> Tensor:
-        if part.ndim != 4:
-            return part
+        if part.ndim != 4:  # none of its kind; still where the others are, or they cannot be joined
+            return part.to(self.device.device)
         return part.to(self.device.device).contiguous(memory_format=self.device.memory_format)
 
 

@@ -15,7 +15,7 @@ from stages.faces.detect import FaceDetector
 
 TRUSTED_RATE = 0.6
 """A detector that finds fewer of the results than this does not know the style (Haar on flat drawings): its verdict on
-single pictures would be chance, so it is left out and the report says so."""
+single pictures, faces and eye positions, would be chance, so it is left out and the report says so."""
 
 
 @dataclass(frozen=True)
@@ -133,12 +133,13 @@ def judge(scores: pd.DataFrame, settings: PairSettings) -> tuple[pd.DataFrame, l
     reason = pd.Series("", index=scores.index)
     detail = pd.Series("", index=scores.index)
     notes = []
+    rate = float((scores["face_score"] > 0).mean())
     for check in CHECKS:
         values = scores[check.score]
         if values.isna().all():
             notes.append(f"{check.reason}: not checked, nothing measures {check.score} here")
             continue
-        if check.score == "face_score" and (rate := float((values > 0).mean())) < TRUSTED_RATE:
+        if check.score in ("face_score", "landmark_shift") and rate < TRUSTED_RATE:
             notes.append(f"{check.reason}: not checked, the detector finds only {rate:.0%} of the results")
             continue
         limit = getattr(settings, check.setting)

@@ -1,7 +1,7 @@
 """Stage ``pair``: all photos become (photo, styled, mask), pasted on their own background and filtered."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,7 +68,9 @@ def main(ctx: StageContext) -> None:
     kept, rejected = table[table["reason"] == ""], table[table["reason"] != ""]
     if kept.empty:
         counts = ", ".join(f"{reason} {count}" for reason, count in Counter(rejected["reason"]).most_common())
-        raise StageError(f"pair: all {len(table)} pairs were rejected ({counts}); look at {ctx.work / 'worst.png'}")
+        sheet = ctx.report / "worst.png"
+        write_png(sheet, _sheet(_ranked(table).tail(SHEET)[::-1], _reader(ctx, dataset)))
+        raise StageError(f"pair: all {len(table)} pairs were rejected ({counts}); look at {sheet}")
     _publish(ctx, dataset, table, kept, rejected)
     summary = {
         "photos": len(table),
@@ -216,24 +218,17 @@ def _curate(table: pd.DataFrame, ctx: StageContext) -> tuple[pd.DataFrame, int]:
 def _publish(
     ctx: StageContext, dataset: FaceDataset, table: pd.DataFrame, kept: pd.DataFrame, rejected: pd.DataFrame
 ) -> None:
-    made = [np.load(path) for path in sorted(ctx.work.glob("made_*.npz"))]
-    styled = np.concatenate([part["styled"] for part in made])
-    masks = np.concatenate([part["mask"] for part in made])
-    field = "photo" if "photo" in dataset.fields else "image"
+    sample = _reader(ctx, dataset)
     out = ctx.work / "pairs"
     columns = ["id", "photo_id", "person", "split"]
     scores = [name for name in table.columns if name not in (*columns, "position", "reason", "detail")]
-
-    def sample(position: int) -> dict[str, np.ndarray]:
-        return {"photo": dataset.get(position, field), "styled": styled[position], "mask": masks[position]}
-
     positions = list(zip(kept["id"], kept["position"], strict=True))
     for number, start in enumerate(range(0, len(positions), SHARD_SIZE)):
         part = positions[start : start + SHARD_SIZE]
         write_shard(shard_path(out / "shards", number), ((key, sample(int(i))) for key, i in part))
     write_index(out / "index.csv", kept[columns + scores])
     write_index(out / "rejected.csv", rejected[[*columns, "reason", "detail", *scores]])
-    ranked = table.sort_values("quality", ascending=False)
+    ranked = _ranked(table)
     for name, rows in (("best", ranked[ranked["reason"] == ""].head(SHEET)), ("worst", ranked.tail(SHEET)[::-1])):
         sheet = _sheet(rows, sample)
         write_png(out / f"{name}.png", sheet)
@@ -241,7 +236,24 @@ def _publish(
     publish_dir(out, ctx.root / "data" / "pairs" / ctx.style)
 
 
-def _sheet(rows: pd.DataFrame, sample: Any) -> np.ndarray:
+def _ranked(table: pd.DataFrame) -> pd.DataFrame:
+    return table.sort_values("quality", ascending=False)
+
+
+def _reader(ctx: StageContext, dataset: FaceDataset) -> Callable[[int], dict[str, np.ndarray]]:
+    """What was made of the photo at a position: photo, styled, mask."""
+    made = [np.load(path) for path in sorted(ctx.work.glob("made_*.npz"))]
+    styled = np.concatenate([part["styled"] for part in made])
+    masks = np.concatenate([part["mask"] for part in made])
+    field = "photo" if "photo" in dataset.fields else "image"
+
+    def sample(position: int) -> dict[str, np.ndarray]:
+        return {"photo": dataset.get(position, field), "styled": styled[position], "mask": masks[position]}
+
+    return sample
+
+
+def _sheet(rows: pd.DataFrame, sample: Callable[[int], dict[str, np.ndarray]]) -> np.ndarray:
     """photo | mask | result of each pair with its quality, and the reason where it was rejected."""
     tiles, labels = [], []
     for row in rows.to_dict("records"):

@@ -39,6 +39,8 @@ def inputs(settings: Settings, style: str) -> Sequence[Path]:
 def main(ctx: StageContext) -> None:
     """Trains the translator of one style and writes models/<style>/translator.safetensors."""
     net, result, trainer = train_translator(ctx, ctx.settings.translate, ctx.work)
+    if ctx.device.rank:  # under torchrun all processes train, the first one publishes
+        return
     photos = held_back(ctx)
     figures = check(net, photos, ctx.settings.common.resolution)
     figures |= {

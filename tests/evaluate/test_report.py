@@ -236,6 +236,17 @@ def test_model_card(built: Path) -> None:
     for wanted in ("Verdict:", "Not for:", "Style gap", "## Limits", "--contains", "No figure here is a FID"):
         assert wanted in text, wanted
     assert "\n\n\n\n" not in text
+    assert "none of which any stage was trained on" in text
+    metrics = built / "reports" / checkout.STYLE / "evaluate" / "metrics.json"
+    changed = json.loads(metrics.read_text())
+    changed["kinds"]["split"] = "photos all, style test"
+    before = metrics.read_bytes()
+    try:
+        metrics.write_text(json.dumps(changed))
+        card = model_card.write_card(built, checkout.STYLE, checkout.settings()).read_text(encoding="utf-8")
+    finally:
+        metrics.write_bytes(before)
+    assert "not all held out" in card and "photos all, style test" in card and "none of which" not in card
     with pytest.raises(InputError, match="not evaluated"):
         model_card.write_card(built, "nobody", checkout.settings())
 

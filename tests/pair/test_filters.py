@@ -72,7 +72,7 @@ def test_the_first_failed_check_is_the_reason() -> None:
 
 
 def test_a_detector_that_does_not_know_the_style_is_left_out() -> None:
-    table = _table(mask_iou=[0.9] * 4, face_score=[0.0, 0.0, 0.9, 0.0])
+    table = _table(mask_iou=[0.9] * 4, face_score=[0.0, 0.0, 0.9, 0.0], landmark_shift=[0.5] * 4)
     verdict, notes = judge(table, PairSettings())
     assert verdict["reason"].eq("").all()
     assert any("finds only 25%" in note for note in notes)

@@ -82,8 +82,9 @@ def test_rejections_name_reason_and_score_and_curation_overrules(factory: Path) 
 
 
 def test_all_rejected_is_one_clear_error(factory: Path) -> None:
-    with pytest.raises(StageError, match=r"all 20 pairs were rejected \(mask_off 20\)"):
+    with pytest.raises(StageError, match=r"all 20 pairs were rejected \(mask_off 20\); look at .*worst.png") as error:
         pair.main(context(factory, "pair", pair={"min_mask_iou": 1.0}))
+    assert Path(str(error.value).rsplit(" ", 1)[1]).is_file()
     assert not (factory / "data/pairs" / STYLE).exists()
 
 

@@ -19,7 +19,7 @@ IDENTICAL_PSNR = 60.0
 dB)."""
 
 BACKGROUND_MARGIN = 3
-"""Pixels by which the head mask grows before the rest counts as background (architecture.md, Measures)."""
+"""Pixels by which the head mask grows before the rest counts as background (docs/metrics.md)."""
 
 _SEAM_WIDTH = 2
 
