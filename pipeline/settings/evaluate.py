@@ -59,6 +59,12 @@ class EvaluateSettings(Section):
     limit_identity: Limits = _limits(
         0.8, 0.65, "identity: share of other persons ranked behind the right one; chance is 0.5."
     )
+    limit_recognised: Limits = _limits(
+        0.5,
+        0.25,
+        "how often a person is among the first 5 of 60 found for the result, in another photo, over how often for the"
+        " photo; judged only with a face embedder and persons with two test photos.",
+    )
     limit_background_psnr: Limits = _limits(30, 24, "PSNR outside the head in dB, before any pasting.")
     limit_background_ssim: Limits = _limits(0.95, 0.85, "SSIM outside the head, before any pasting.")
     limit_mask_iou: Limits = _limits(0.8, 0.6, "overlap of the network's own head mask with the reference mask.")

@@ -113,12 +113,12 @@ def average_gradients(parameters: Iterable[torch.nn.Parameter]) -> None:
         grad.copy_(part.view_as(grad))
 
 
-def average_scalar(value: float) -> float:
-    """Mean of a number over torchrun's processes."""
+def any_process(flag: bool) -> bool:
+    """Whether ``flag`` is set in any of torchrun's processes; all must ask, and wait here for each other."""
     if not (distributed.is_available() and distributed.is_initialized()):
-        return value
-    tensor = torch.tensor([value], dtype=torch.float64)
+        return flag
+    tensor = torch.tensor([float(flag)])
     if distributed.get_backend() == "nccl":
         tensor = tensor.cuda()
-    distributed.all_reduce(tensor)
-    return float(tensor) / distributed.get_world_size()
+    distributed.all_reduce(tensor, distributed.ReduceOp.MAX)
+    return bool(tensor.item())

@@ -6,12 +6,14 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from stages.common.atomic import write_text
 from stages.common.checkpoint import Stateful, load_newest, save_checkpoint
+from stages.common.device import any_process
 from stages.common.errors import DivergedError
 from stages.common.images import write_png
 from stages.common.progress import Progress, log
@@ -51,7 +53,7 @@ def train(
 
     Everything that changes must be in ``state``. Before each step torch, numpy and random are seeded from
     (seed, nimg, rank), so an interrupted run repeats exactly what the lost steps did. Checkpoints, statistics,
-    grids and snapshots come at fixed image counts, never by the clock.
+    grids and snapshots come at fixed image counts, never by the clock. Nothing is saved that is not finite.
 
     Args:
         work: folder for checkpoints, ``stats.csv`` and ``grids/``; only this run writes there.
@@ -68,7 +70,8 @@ def train(
         rank: torchrun rank; rank 0 writes.
 
     Raises:
-        DivergedError: a loss was NaN, infinite or beyond 1e5 again after one roll-back at half the learning rate.
+        DivergedError: a loss was NaN, infinite or beyond 1e5, or a weight not finite, again after one roll-back to the
+            last checkpoint at half the learning rate.
     """
     work.mkdir(parents=True, exist_ok=True)
     guard = _Guard(state)
@@ -97,19 +100,26 @@ def train(
             losses = step(nimg)
             before, nimg = nimg, nimg + batch
             stats.add(losses)
-            if stats.due(before, nimg) or nimg >= total:
-                means = stats.flush(nimg)
-                bad = [name for name, value in means.items() if not abs(value) < DIVERGED_ABOVE]
-                if bad:
-                    nimg = _roll_back(work, everything, guard, stats, bad, means, nimg, label)
+            ended = nimg >= total
+            reporting = stats.due(before, nimg) or ended
+            saving = _crossed(before, nimg, checkpoint_nimg) or ended
+            if reporting or saving:
+                means = stats.means()
+                bad = {name: value for name, value in means.items() if not abs(value) < DIVERGED_ABOVE}
+                if saving and not bad and not _all_finite(state):
+                    bad = {"a weight": math.nan}  # its losses come one step later; saved, it would be the way back
+                if any_process(bool(bad)):
+                    nimg = _roll_back(work, everything, guard, stats, bad, nimg, label, rank)
                     continue
+            if reporting:
+                stats.flush(nimg)
                 progress.update(min(nimg, total), "  ".join(f"{k} {v:.3g}" for k, v in list(means.items())[:5]))
-            if _crossed(before, nimg, grid_nimg) or nimg >= total:
+            if _crossed(before, nimg, grid_nimg) or ended:
                 draw_grid()
-            if snapshot is not None and (_crossed(before, nimg, snapshot_nimg) or nimg >= total):
+            if snapshot is not None and (_crossed(before, nimg, snapshot_nimg) or ended):
                 seed_all(seed, "snapshot", nimg)
                 snapshot(nimg)
-            if rank == 0 and (_crossed(before, nimg, checkpoint_nimg) or nimg >= total):
+            if saving and rank == 0:
                 save_checkpoint(work, everything, nimg, {"stats": stats.pending()})
     seconds = time.monotonic() - began
     return LoopResult(nimg, seconds, (nimg - start) / max(seconds, 1e-9), guard.tripped)
@@ -125,12 +135,12 @@ def _roll_back(
     everything: Mapping[str, Stateful],
     guard: "_Guard",
     stats: "_Stats",
-    bad: list[str],
-    means: dict[str, float],
+    bad: dict[str, float],
     nimg: int,
     label: str,
+    rank: int,
 ) -> int:
-    what = ", ".join(f"{name} = {means[name]:.3g}" for name in bad)
+    what = ", ".join(f"{name} = {value:.3g}" for name, value in bad.items()) or "another process diverged"
     if guard.tripped:
         raise DivergedError(f"{label}: diverged again at {nimg} images ({what}); lower the learning rate")
     restored = load_newest(work, everything)
@@ -139,9 +149,25 @@ def _roll_back(
     back, extra = restored
     stats.restore(extra["stats"], back)
     guard.trip()
-    save_checkpoint(work, everything, back, {"stats": stats.pending()})
+    any_process(False)  # all have read it before the first one replaces it
+    if rank == 0:
+        save_checkpoint(work, everything, back, {"stats": stats.pending()})
     log(f"{label}: {what} at {nimg} images; back to {back} with half the learning rate")
     return back
+
+
+def _all_finite(state: Mapping[str, Stateful]) -> bool:
+    """Whether no floating-point tensor of the states, however nested, holds NaN or infinity."""
+    left: list[Any] = [part.state_dict() for part in state.values()]
+    while left:
+        value = left.pop()
+        if isinstance(value, Mapping):
+            left += value.values()
+        elif isinstance(value, list | tuple):
+            left += value
+        elif isinstance(value, torch.Tensor) and value.is_floating_point() and not torch.isfinite(value).all():
+            return False
+    return True
 
 
 class _Guard:
@@ -186,13 +212,15 @@ class _Stats:
     def due(self, before: int, after: int) -> bool:
         return _crossed(before, after, self.every)
 
-    def flush(self, nimg: int) -> dict[str, float]:
-        means = {name: float(total) / self._counts[name] for name, total in self._sums.items()}
+    def means(self) -> dict[str, float]:
+        return {name: float(total) / self._counts[name] for name, total in self._sums.items()}
+
+    def flush(self, nimg: int) -> None:
+        means = self.means()
         self._sums, self._counts = {}, {}
-        if self.write and all(math.isfinite(value) for value in means.values()):
+        if self.write:
             self._rows.append({"nimg": nimg, **means})
             self._save()
-        return means
 
     def pending(self) -> dict[str, object]:
         return {"sums": {k: float(v) for k, v in self._sums.items()}, "counts": dict(self._counts)}

@@ -107,6 +107,11 @@ def _rows(
     found["sharpness"] = fold(mine.get("sharpness_ratio", NOTHING))
     found |= {name: mine.get(name, NOTHING) for name in ("equivariance", "parity", "size_kb", "latency_ms")}
     order = ["pictures", "style_gap", "over_colour_transfer", "sharpness", *FROM_PRODUCT[1:]]
+    found["recognised"] = _relative(
+        mine.get("recognised", NOTHING), figures.get("photo", {}).get("recognised", NOTHING)
+    )
+    if np.isfinite(found["recognised"].value):  # needs an embedder and persons with two photos, which few have
+        order.insert(order.index("identity") + 1, "recognised")
     order += ["equivariance", "parity", "size_kb", "latency_ms"]
     rows = [judge(name, found[name], settings, UNKNOWN.get(name, "nothing to measure")) for name in order]
     return rows + [_gap_row(metric, name, gaps, settings) for metric, name in fairness.METRICS.items()]
@@ -147,6 +152,13 @@ def _lead(mine: Estimate, colour: Estimate | None) -> Estimate:
     value = colour.value - mine.value
     half = float(np.hypot(mine.high - mine.low, colour.high - colour.low)) / 2
     return Estimate(value, value - half, value + half, mine.n)
+
+
+def _relative(mine: Estimate, photo: Estimate) -> Estimate:
+    """A figure over the untouched photos' own, which is taken as exact."""
+    if not photo.value > 0:
+        return NOTHING
+    return Estimate(mine.value / photo.value, mine.low / photo.value, mine.high / photo.value, mine.n)
 
 
 def _gap_row(metric: str, name: str, gaps: list[Gap], settings: EvaluateSettings) -> Row:

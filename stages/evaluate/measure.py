@@ -25,6 +25,7 @@ PER_PICTURE = (
     "seam",
     "identity",
     "identity_rank",
+    "recognised",
     "face_lost",
     "pose",
     "colour_shift",
@@ -83,6 +84,9 @@ def measure(system: System, against: Ruler, tools: Instruments) -> tuple[pd.Data
     table["mouth_result"] = [_mouth(i, face) for i, face in zip(system.images, faces, strict=True)]
     ranks, persons = _identity(system, faces, photo_faces, tools)
     table["identity_rank"] = ranks
+    # only in another photo: to find the very one a picture was made from says little
+    other = table.groupby("person")["id"].transform("size") > 1 if tools.embed is not None else False
+    table["recognised"] = np.where(other, distances.recognised(ranks, persons), np.nan)
     table["identity"] = 1 - (ranks - 1) / max(persons - 1, 1) if persons > 1 else np.nan
     figures = _of_pictures(table, against)
     figures |= _of_set(system, result_features, photo_features, against, tools)

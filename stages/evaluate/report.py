@@ -40,6 +40,7 @@ FIGURES = {
     "sharpness": "Sharpness (|Laplacian|)",
     "sharpness_ratio": "Sharpness against the style's",
     "identity": "Identity (share ranked behind) ↑",
+    "recognised": "Right person among five of 60, in another photo ↑",
     "identity_top1": "Identity, right person first ↑",
     "background_psnr": "Background PSNR, dB ↑",
     "background_ssim": "Background SSIM ↑",

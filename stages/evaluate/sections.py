@@ -33,7 +33,7 @@ DATA = {
     "pair": "data/pairs/{style}",
 }
 SKIPPED_CURVES = ("nimg", "seconds", "sec", "elapsed", "step")
-MOST_CURVES, MOST_GRIDS, MOST_SHEETS = 12, 5, 6
+MOST_GRIDS, MOST_SHEETS = 5, 6
 
 
 @dataclass
@@ -120,7 +120,7 @@ def curves(path: Path) -> list[tuple[str, Markup]]:
         if table[name].nunique() < 2:
             continue
         drawn.append((words(name), charts.line(x, table[name], words(name))))
-    return [(name, svg) for name, svg in drawn if svg][:MOST_CURVES]
+    return [(name, svg) for name, svg in drawn if svg]
 
 
 def small_table(path: Path, most: int = 20) -> tuple[list[str], list[list[str]]] | None:

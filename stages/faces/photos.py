@@ -101,7 +101,7 @@ def read_holdout(path: Path) -> frozenset[str]:
 def inputs(settings: Settings, style: str) -> list[Path]:
     """Files whose content decides about the result."""
     mine = settings.photos
-    return [Path(name) for name in (mine.path, mine.holdout) if name]
+    return [Path(name) for name in (mine.path, mine.holdout, "models/weights.json") if name]
 
 
 if __name__ == "__main__":

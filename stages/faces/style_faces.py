@@ -84,7 +84,8 @@ def plan_of(mine: StyleFacesSettings, resolution: int, folder: Path, licence: st
 
 def inputs(settings: Settings, style: str) -> list[Path]:
     """Files whose content decides about the result."""
-    return [Path(settings.styles[style].pictures)] if style in settings.styles else []
+    pictures = [Path(settings.styles[style].pictures)] if style in settings.styles else []
+    return [*pictures, Path("models/weights.json")]
 
 
 if __name__ == "__main__":

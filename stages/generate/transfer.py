@@ -38,7 +38,7 @@ FEWEST = 8  # pictures; below that D has seen everything within one step
 
 def inputs(settings: Settings, style: str) -> Sequence[Path]:
     """Files that decide the result."""
-    return [SOURCE, ENCODER, Path(f"data/style_faces/{style}")]
+    return [SOURCE, ENCODER, Path(f"data/style_faces/{style}"), Path("models/weights.json")]
 
 
 def main(ctx: StageContext) -> None:

@@ -23,7 +23,8 @@ from stages.pair.models import load_translator
 
 def inputs(settings: Settings, style: str) -> Sequence[Path]:
     """What training reads; other content means another run."""
-    return [Path(f"data/pairs/{style}"), Path(f"data/styled/{style}"), *teacher_files(Path(), style)]
+    datasets = [Path(f"data/pairs/{style}"), Path(f"data/styled/{style}")]
+    return [*datasets, *teacher_files(Path(), style), Path("models/weights.json")]
 
 
 def teacher_files(root: Path, style: str) -> list[Path]:

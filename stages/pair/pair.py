@@ -30,13 +30,14 @@ from stages.pair.models import load_translator
 from stages.pair.networks import TranslatorGenerator
 
 SHEET = 20  # pairs on the best and on the worst sheet
+Sample = Callable[[int], dict[str, np.ndarray]]  # position → photo, styled, mask
 EYES = ["eye_l_x", "eye_l_y", "eye_r_x", "eye_r_y"]
 
 
 def inputs(settings: Settings, style: str) -> Sequence[Path]:
     """What half-finished work depends on."""
     folders = [Path("data/photos"), Path("data/styled") / style, Path("models") / style / "translator.safetensors"]
-    return [*folders, Path("data/curation") / f"{style}.csv"]
+    return [*folders, Path("data/curation") / f"{style}.csv", Path("models/weights.json")]
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,8 @@ def main(ctx: StageContext) -> None:
     else:
         source = Source(str(ctx.root / "data/styled" / ctx.style), "", cache, side)
     dataset = _open(source)
-    rows = _make(ctx, source, len(dataset))
+    rows, made = _make(ctx, source, len(dataset))
+    sample = _reader(made, dataset)
     table = pd.DataFrame(rows)
     verdict, notes = judge(table, settings)
     table = pd.concat([table, verdict], axis=1)
@@ -69,9 +71,9 @@ def main(ctx: StageContext) -> None:
     if kept.empty:
         counts = ", ".join(f"{reason} {count}" for reason, count in Counter(rejected["reason"]).most_common())
         sheet = ctx.report / "worst.png"
-        write_png(sheet, _sheet(_ranked(table).tail(SHEET)[::-1], _reader(ctx, dataset)))
+        write_png(sheet, _sheet(_ranked(table).tail(SHEET)[::-1], sample))
         raise StageError(f"pair: all {len(table)} pairs were rejected ({counts}); look at {sheet}")
-    _publish(ctx, dataset, table, kept, rejected)
+    _publish(ctx, sample, table, kept, rejected)
     summary = {
         "photos": len(table),
         "kept": len(kept),
@@ -99,18 +101,21 @@ def _open(source: Source) -> FaceDataset:
     return FaceDataset(Path(source.folder), source.resolution, fields=fields, cache=Path(source.cache))
 
 
-def _make(ctx: StageContext, source: Source, count: int) -> list[dict[str, Any]]:
-    """Pastes and scores all samples, in shards over the cores; pictures go to ``ctx.work``, scores come back."""
+def _make(ctx: StageContext, source: Source, count: int) -> tuple[list[dict[str, Any]], list[Path]]:
+    """Pastes and scores all samples, in shards over the cores: their scores, and the files of their pictures in order.
+
+    Shards' bounds depend on the cores: a run resumed on another machine leaves files behind that are not in the list.
+    """
     device = ctx.device
     cores = torch.get_num_threads() if device.device.type == "cpu" else 1
     size = SHARD_SIZE if count > SHARD_SIZE * cores else max(1, -(-count // cores))
-    jobs = [
+    jobs: list[dict[str, Any]] = [
         {
             "source": source.__dict__,
             "settings": ctx.settings.pair.model_dump(mode="json"),
             "start": start,
             "stop": min(start + size, count),
-            "out": str(ctx.work / f"made_{start:09d}.npz"),
+            "out": str(ctx.work / f"made_{start:09d}_{min(start + size, count):09d}.npz"),
             "device": [str(device.device), str(device.dtype).removeprefix("torch.")],
             "root": str(ctx.root),
         }
@@ -118,7 +123,7 @@ def _make(ctx: StageContext, source: Source, count: int) -> list[dict[str, Any]]
     ]
     workers = None if device.device.type == "cpu" else 1
     parts = map_shards(make_shard, jobs, workers, ctx.work / "done", "pair")
-    return [row for part in parts for row in part]
+    return [row for part in parts for row in part], [Path(job["out"]) for job in jobs]
 
 
 def make_shard(job: dict[str, Any]) -> list[dict[str, Any]]:
@@ -216,9 +221,8 @@ def _curate(table: pd.DataFrame, ctx: StageContext) -> tuple[pd.DataFrame, int]:
 
 
 def _publish(
-    ctx: StageContext, dataset: FaceDataset, table: pd.DataFrame, kept: pd.DataFrame, rejected: pd.DataFrame
+    ctx: StageContext, sample: Sample, table: pd.DataFrame, kept: pd.DataFrame, rejected: pd.DataFrame
 ) -> None:
-    sample = _reader(ctx, dataset)
     out = ctx.work / "pairs"
     columns = ["id", "photo_id", "person", "split"]
     scores = [name for name in table.columns if name not in (*columns, "position", "reason", "detail")]
@@ -240,11 +244,11 @@ def _ranked(table: pd.DataFrame) -> pd.DataFrame:
     return table.sort_values("quality", ascending=False)
 
 
-def _reader(ctx: StageContext, dataset: FaceDataset) -> Callable[[int], dict[str, np.ndarray]]:
+def _reader(made: Sequence[Path], dataset: FaceDataset) -> Sample:
     """What was made of the photo at a position: photo, styled, mask."""
-    made = [np.load(path) for path in sorted(ctx.work.glob("made_*.npz"))]
-    styled = np.concatenate([part["styled"] for part in made])
-    masks = np.concatenate([part["mask"] for part in made])
+    parts = [np.load(path) for path in made]
+    styled = np.concatenate([part["styled"] for part in parts])
+    masks = np.concatenate([part["mask"] for part in parts])
     field = "photo" if "photo" in dataset.fields else "image"
 
     def sample(position: int) -> dict[str, np.ndarray]:
@@ -253,7 +257,7 @@ def _reader(ctx: StageContext, dataset: FaceDataset) -> Callable[[int], dict[str
     return sample
 
 
-def _sheet(rows: pd.DataFrame, sample: Callable[[int], dict[str, np.ndarray]]) -> np.ndarray:
+def _sheet(rows: pd.DataFrame, sample: Sample) -> np.ndarray:
     """photo | mask | result of each pair with its quality, and the reason where it was rejected."""
     tiles, labels = [], []
     for row in rows.to_dict("records"):

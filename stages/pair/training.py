@@ -138,7 +138,7 @@ class Trainer:
         parts["pairs_back"] = losses.pair_loss(back.content, photo, drawn)
         total = total + s.pairs_start * parts["pairs_back"]
         total = total + self._keep_background(parts, there, details, photo, mask)
-        total = total + self._keep_background({}, back, back_details, pasted, mask)
+        total = total + self._keep_background(parts, back, back_details, pasted, mask, "_back")
         self._update_generators(total)
         return parts
 
@@ -173,7 +173,7 @@ class Trainer:
         total = self._adversarial_share(nimg) * self._adversarial(parts, there, photo_seen, back, style_seen)
         total = total + self._cycle(parts, there, photo, photo_region, back, style, style_region)
         total = total + self._keep_background(parts, there, there_details, photo, photo_mask)
-        total = total + self._keep_background({}, back, back_details, style, style_mask)
+        total = total + self._keep_background(parts, back, back_details, style, style_mask, "_back")
         if len(batch.pair_photo):
             own = there.content[len(batch.photo) :]
             paired = self._paired(parts, own, batch.pair_photo, batch.pair_styled, batch.pair_drawn)
@@ -231,19 +231,27 @@ class Trainer:
         return s.cycle * (parts["cycle"] + parts["cycle_back"])
 
     def _keep_background(
-        self, parts: dict[str, Tensor], result: Translation, details: Details, start: Tensor, mask: Tensor
+        self,
+        parts: dict[str, Tensor],
+        result: Translation,
+        details: Details,
+        start: Tensor,
+        mask: Tensor,
+        way: str = "",
     ) -> Tensor:
-        """Mask branch and region loss; ``parts`` receives the figures."""
+        """Mask branch and region loss; ``parts`` receives the figures, their names ending in ``way``."""
         s = self.settings
         total = torch.zeros((), device=start.device)
         if details.mask_logits is not None:
-            parts["mask"] = losses.mask_loss(details.mask_logits, mask)
-            parts["mask_tv"] = losses.total_variation(result.mask)
-            parts["mask_area"] = losses.area_hinge(result.mask, mask)
-            total = s.mask_weight * parts["mask"] + s.mask_tv * parts["mask_tv"] + s.mask_area * parts["mask_area"]
+            bce = losses.mask_loss(details.mask_logits, mask)
+            tv = losses.total_variation(result.mask)
+            area = losses.area_hinge(result.mask, mask)
+            parts |= {f"mask{way}": bce, f"mask_tv{way}": tv, f"mask_area{way}": area}
+            total = s.mask_weight * bce + s.mask_tv * tv + s.mask_area * area
         if s.region:
-            parts["background"] = losses.background_loss(result.output, start, region(mask, s.region_grow))
-            total = total + s.region_weight * parts["background"]
+            background = losses.background_loss(result.output, start, region(mask, s.region_grow))
+            parts[f"background{way}"] = background
+            total = total + s.region_weight * background
         return total
 
     def _occasional(
@@ -267,8 +275,9 @@ class Trainer:
             few_mask = torch.cat([batch.photo_mask, batch.pair_mask])[: len(few)]
             parts["identity_back"] = losses.masked_l1(same_back.content, few, few_mask)
             parts["cam"] = losses.cam_loss(there_details.cam_logits, same_details.cam_logits)
-            cam_back = losses.cam_loss(back_details.cam_logits, same_back_details.cam_logits)
-            total = s.identity * (parts["identity"] + parts["identity_back"]) + s.cam * (parts["cam"] + cam_back)
+            parts["cam_back"] = losses.cam_loss(back_details.cam_logits, same_back_details.cam_logits)
+            total = s.identity * (parts["identity"] + parts["identity_back"])
+            total = total + s.cam * (parts["cam"] + parts["cam_back"])
         if self.likeness is not None and s.face_identity > 0:
             with torch.no_grad():
                 wanted = self.likeness(photo)

@@ -33,7 +33,8 @@ SOURCE = Path("models/source/source.safetensors")
 
 def inputs(settings: Settings, style: str) -> Sequence[Path]:
     """What a checkpoint depends on."""
-    return [Path("data/photos"), Path("data/style_faces") / style, Path("data/styled") / style, SOURCE]
+    datasets = [Path("data/photos"), Path("data/style_faces") / style, Path("data/styled") / style]
+    return [*datasets, SOURCE, Path("models/weights.json")]  # the optional weights decide which losses there are
 
 
 def main(ctx: StageContext) -> None:

@@ -180,6 +180,17 @@ def test_identity_rank_leaves_out_the_same_photo_where_it_can() -> None:
     assert ranks.tolist() == [2, 1]  # a's other photo is unlike a1; b has no other photo, so its own counts
 
 
+def test_recognised_is_the_expected_share_over_galleries() -> None:
+    ranks = np.array([1.0, 5, 6, 20, 136, np.nan])
+    exact = d.recognised(ranks, persons=136)
+    assert exact[:2].tolist() == [1, 1] and exact[4] == pytest.approx(0) and np.isnan(exact[5])
+    draw = np.random.default_rng(0)
+    for rank, chance in zip(ranks[2:4], exact[2:4], strict=True):
+        before = [(draw.permutation(135)[:59] < rank - 1).sum() < 5 for _ in range(4000)]
+        assert chance == pytest.approx(np.mean(before), abs=0.03)
+    assert d.recognised(ranks[:4], persons=20).tolist() == [1, 1, 0, 0]  # the whole gallery, nothing to draw
+
+
 def test_jackknife_covers_and_needs_enough() -> None:
     values = np.random.default_rng(0).normal(5, 1, 200)
     estimate = d.jackknife(lambda chosen: float(values[chosen[0]].mean()), [200])

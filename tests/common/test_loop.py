@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ import pytest
 import torch
 from torch import nn
 
-from stages.common.checkpoint import checkpoint_files, load_newest, save_checkpoint
+from stages.common.checkpoint import checkpoint_files, load_newest, read_checkpoint, save_checkpoint
 from stages.common.errors import DivergedError
 from stages.common.loop import train
 from stages.common.modelfile import load_model
@@ -69,17 +70,15 @@ def test_twenty_kills(tmp_path: Path) -> None:
     assert_same_model(tmp_path / "a.safetensors", tmp_path / "b.safetensors")
 
 
-def test_two_processes_give_the_losses_of_one(tmp_path: Path) -> None:
+def run_two(work: Path, out: Path, *options: str) -> None:
     """With torchrun's environment set by hand: the launcher itself would only cost another torch import."""
-    options = ["--data-seed-only", "--total", "160"]
-    toy_trainer.run([str(tmp_path / "one"), str(tmp_path / "one.safetensors"), *options])
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     shared = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     ranks = [
         subprocess.Popen(
-            toy(tmp_path / "two", tmp_path / "two.safetensors", *options),
+            toy(work, out, *options),
             cwd=REPO,
             env=os.environ | shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
             stdout=subprocess.DEVNULL,
@@ -87,6 +86,12 @@ def test_two_processes_give_the_losses_of_one(tmp_path: Path) -> None:
         for rank in range(2)
     ]
     assert [process.wait(120) for process in ranks] == [0, 0]
+
+
+def test_two_processes_give_the_losses_of_one(tmp_path: Path) -> None:
+    options = ["--data-seed-only", "--total", "160"]
+    toy_trainer.run([str(tmp_path / "one"), str(tmp_path / "one.safetensors"), *options])
+    run_two(tmp_path / "two", tmp_path / "two.safetensors", *options)
     one, two = (
         load_model(tmp_path / "one.safetensors", "toy").state,
         load_model(tmp_path / "two.safetensors", "toy").state,
@@ -95,13 +100,24 @@ def test_two_processes_give_the_losses_of_one(tmp_path: Path) -> None:
         torch.testing.assert_close(one[name], two[name], rtol=1e-3, atol=1e-5)
 
 
+def test_nan_in_one_process_rolls_all_back(tmp_path: Path) -> None:
+    """The others' losses are sound: left alone they would go on, and wait forever for the one that went back."""
+    options = ["--data-seed-only", "--total", "160"]
+    run_two(tmp_path / "work", tmp_path / "nan.safetensors", *options, "--nan-at", "96")
+    content = read_checkpoint(checkpoint_files(tmp_path / "work")[-1])
+    assert content["nimg"] == 160 and content["state"]["guard"] == {"tripped": True}
+    run_two(tmp_path / "sound", tmp_path / "sound.safetensors", *options)
+    lr = [read_checkpoint(checkpoint_files(tmp_path / n)[-1])["state"]["opt_g"] for n in ("work", "sound")]
+    assert lr[0]["param_groups"][0]["lr"] == lr[1]["param_groups"][0]["lr"] / 2
+
+
 def small_state() -> dict:
     torch.manual_seed(0)
     net = nn.Linear(4, 4)
     return {"net": net, "opt": torch.optim.Adam(net.parameters(), 1e-2)}
 
 
-def step_of(state: dict, poison_at: set[int] | None = None) -> object:
+def step_of(state: dict, poison_at: set[int] | None = None) -> Callable[[int], dict[str, torch.Tensor]]:
     def step(nimg: int) -> dict[str, torch.Tensor]:
         loss = (state["net"](torch.randn(8, 4)) ** 2).mean()
         state["opt"].zero_grad()
@@ -153,6 +169,27 @@ def test_nan_rolls_back_once_with_half_the_rate(tmp_path: Path) -> None:
     rows = pd.read_csv(tmp_path / "stats.csv")
     assert rows["nimg"].is_monotonic_increasing and rows["nimg"].is_unique and rows["nimg"].iloc[-1] == 800
     assert np.isfinite(rows["loss"]).all()
+
+
+@pytest.mark.parametrize("at", [232, 248])  # 232: the step just before the checkpoint; its own loss is sound
+def test_nan_weights_are_never_saved(tmp_path: Path, at: int) -> None:
+    """No report is due between the damage and the checkpoint, and a saved NaN would be what a roll-back restores."""
+    state, waiting = small_state(), {at}
+    sound = step_of(state)
+
+    def step(nimg: int) -> dict[str, torch.Tensor]:
+        losses = sound(nimg)
+        if nimg in waiting:
+            waiting.discard(nimg)
+            with torch.no_grad():
+                state["net"].weight[0, 0] = float("nan")
+        return losses
+
+    result = train(tmp_path, state, step, 800, 8, 0, checkpoint_nimg=240, stats_nimg=400)
+    assert result.rolled_back and not waiting
+    assert torch.isfinite(state["net"].weight).all()
+    rows = pd.read_csv(tmp_path / "stats.csv")
+    assert rows["nimg"].tolist() == [400, 800] and np.isfinite(rows["loss"]).all()
 
 
 def test_second_divergence_is_a_clear_error(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """Two small nets, Adam and EMA on the shared loop: what the kill and torchrun tests run as a process.
 
-``python -m tests.common.toy_trainer WORK OUT [--total N] [--batch N] [--sleep S]``
+``python -m tests.common.toy_trainer WORK OUT [--total N] [--batch N] [--sleep S] [--nan-at N]``
 """
 
 import argparse
@@ -40,6 +40,7 @@ def run(argv: list[str] | None = None) -> None:
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--sleep", type=float, default=0.0)
     parser.add_argument("--data-seed-only", action="store_true", help="no random draws inside the step (torchrun test)")
+    parser.add_argument("--nan-at", type=int, help="once, the last process's first loss after N images is NaN")
     args = parser.parse_args(argv)
     device = setup("cpu", "fp32", 1)
     state = build()
@@ -64,6 +65,9 @@ def run(argv: list[str] | None = None) -> None:
         state["opt_g"].step()
         state["ema"].update(0.99)
         time.sleep(args.sleep)
+        if nimg == args.nan_at and device.rank == device.world - 1:
+            args.nan_at = None
+            g_loss = g_loss * float("nan")
         return {"g": g_loss, "d": d_loss}
 
     if args.data_seed_only:  # batch norm sees half the batch per process: leave it out of this comparison

@@ -88,6 +88,7 @@ def test_the_good_model_passes_every_row_of_quality(world: tuple[Faces, Pictures
         (collapsed, "diversity"),
         (background_destroying, "background_psnr"),
         (identity_swapped, "identity"),
+        (identity_swapped, "recognised"),
         (untouched, "style_gap"),
         (faceless, "face_lost"),
     ],
@@ -102,6 +103,18 @@ def test_untouched_photo_keeps_everything_else(world: tuple[Faces, Pictures, Fac
     found = states(run(world, world[0].images))
     for row in ("identity", "background_psnr", "background_ssim", "diversity", "pose", "face_lost"):
         assert found[row] == "pass"
+
+
+def test_recognition_needs_another_photo_and_an_embedder(world: tuple[Faces, Pictures, Faces, Path]) -> None:
+    assert states(run(world, world[0].images))["recognised"] == "pass"
+    alone = world[0].some(np.arange(0, len(world[0]), 2))  # one photo of everybody: to find that very one says little
+    result = run((alone, *world[1:]), world[1][::2])
+    assert "recognised" not in states(result) and np.isnan(result.figures["photo"]["recognised"].value)
+    assert np.isfinite(result.figures["photo"]["identity"].value)
+    faces, targets, real, cache = world
+    blind = replace(synthetic.tools(cache), embed=None)
+    systems = [baselines.photo(faces), synthetic.product(faces, targets)]
+    assert "recognised" not in states(assess(systems, real, {}, blind, SETTINGS))
 
 
 def test_expression_is_a_correlation_of_mouths() -> None:

@@ -41,7 +41,10 @@ def test_translate_leaves_model_curves_grids_and_figures(trained: Path) -> None:
     assert figures["likeness_net"] == "none" and figures["peak_memory_mb"] < 3000
     assert {"background_psnr", "mask_iou", "photos_per_second"} <= set(figures)
     columns = pd.read_csv(report / "stats.csv").columns
-    assert {"nimg", "pairs", "gan", "cycle", "mask", "background"} <= set(columns)
+    ways = {
+        f"{name}{way}" for name in ("gan", "cycle", "mask", "background", "identity", "cam") for way in ("", "_back")
+    }
+    assert {"nimg", "pairs", "pairs_back", "d_style", "d_photo"} | ways <= set(columns), "a curve per loss, both ways"
     grids = sorted(report.glob("grid_*.png"))
     assert len(grids) == 3  # start, 12 and 24 images
     sheet = read_image(grids[-1])
@@ -105,6 +108,28 @@ def test_a_killed_pairing_continues_with_its_finished_shards(factory: Path, monk
     monkeypatch.setattr(pair, "make_shard", lambda job: pytest.fail("finished shards must not be made again"))
     pair.main(ctx)
     assert len(pd.read_csv(factory / "data/pairs" / STYLE / "index.csv")) == 20
+
+
+def test_a_pairing_resumed_with_other_cores_gives_every_photo_its_own_result(
+    factory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits = {"min_mask_iou": 0.0, "max_seam": 255.0, "max_artefact": 1.0, "max_landmark_shift": 1.0, "min_score": 0.0}
+    ctx, published = context(factory, "pair", pair=limits), factory / "data/pairs" / STYLE
+    pair.main(ctx)
+    straight = [FaceDataset(published, SIDE, fields=("styled",)).get(i, "styled") for i in range(20)]
+    shutil.rmtree(ctx.work)
+    ctx.work.mkdir()
+    cut = pair.judge
+    for threads in (3, 2):  # shards of 7, then of 10
+        monkeypatch.setattr(pair.torch, "get_num_threads", lambda threads=threads: threads)
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(pair, "judge", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
+            pair.main(ctx)
+    assert pair.judge is cut and len(list(ctx.work.glob("made_*.npz"))) == 5
+    pair.main(ctx)
+    resumed = FaceDataset(published, SIDE, fields=("styled",))
+    for i in range(20):
+        np.testing.assert_array_equal(resumed.get(i, "styled"), straight[i])
 
 
 def test_missing_and_small_inputs_are_named(factory: Path) -> None:

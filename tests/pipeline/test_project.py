@@ -1,11 +1,13 @@
 """The real diagram as orchestration reads it."""
 
+import importlib
+import re
 from pathlib import Path
 
 import pytest
 
 from pipeline.project import Project, find_project, split_target
-from pipeline.settings import STAGE_SECTIONS
+from pipeline.settings import STAGE_SECTIONS, load_settings
 from stages.common.errors import SettingsError
 
 REPO = Project(Path(__file__).resolve().parents[2])
@@ -33,6 +35,17 @@ def test_every_stage_follows_its_own_settings_and_the_styles_overrides():
             continue
         wanted = {"common", stage.name} | ({f"styles.${{key}}.{stage.name}"} if stage.per_style else set())
         assert set(stage.params) == wanted
+
+
+def test_interrupted_work_is_not_continued_with_other_optional_weights():
+    """A run that goes on with a loss it began without would be neither; DVC's dependency alone does not see work/."""
+    users = [stage for stage in REPO.stages if "models/weights.json" in stage.deps]
+    assert len(users) == 7
+    diagram, settings = (REPO.root / "dvc.yaml").read_text(), load_settings(REPO.params)
+    for stage in users:
+        (module,) = re.findall(rf"python -m (stages\.\w+\.{stage.name}|stages\.{stage.name}\.train)\b", diagram)
+        inputs = importlib.import_module(module).inputs(settings, "avatar")
+        assert Path("models/weights.json") in inputs, module
 
 
 def test_stage_commands_leave_no_shell_between_dvc_and_the_stage():

@@ -7,7 +7,7 @@ tuning of pairs, the report and the verdict, so their figures may be compared.
 """
 
 from stages.common.distances.frechet import frechet, frechet_from_statistics, statistics
-from stages.common.distances.identity import diversity, identity_rank
+from stages.common.distances.identity import diversity, identity_rank, recognised
 from stages.common.distances.intervals import Estimate, bootstrap, difference, jackknife, rate
 from stages.common.distances.neighbours import kid, precision_recall
 from stages.common.distances.pixels import (
@@ -44,6 +44,7 @@ __all__ = [
     "precision_recall",
     "psnr",
     "rate",
+    "recognised",
     "seam",
     "sharpness",
     "statistics",

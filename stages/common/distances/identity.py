@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.distance import pdist
+from scipy.stats import hypergeom
 
 from stages.common.distances.arrays import Features, as_matrix
 
@@ -46,6 +47,21 @@ def identity_rank(
             others = np.delete(scores[row], own[0])
             ranks[row] = 1 + np.sum(others >= scores[row, own[0]] - 1e-9)
     return ranks
+
+
+def recognised(ranks: NDArray[np.float64], persons: int, among: int = 60, first: int = 5) -> NDArray[np.float64]:
+    """Chance that the right person is among the first ``first`` of a gallery of ``among`` persons, float64 [N], 0 to 1.
+
+    Ranks depend on how many persons there are to confuse somebody with; this does not. The gallery holds the right
+    person and others drawn from all ``persons``: of the rank - 1 that come before the right one, the hypergeometric
+    distribution says how many are drawn. With no more than ``among`` persons it is whether rank ≤ first; NaN stays NaN.
+
+    Args:
+        ranks: of :func:`identity_rank` in a gallery of ``persons`` persons.
+    """
+    others, drawn = persons - 1, min(among, persons) - 1
+    chance = hypergeom.cdf(first - 1, others, np.nan_to_num(ranks, nan=1).astype(int) - 1, drawn)
+    return np.where(np.isnan(ranks), np.nan, chance)
 
 
 def diversity(features: Features) -> float:
