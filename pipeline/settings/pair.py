@@ -141,7 +141,11 @@ class PairSettings(Section):
     )
     min_mask_iou: float = Field(0.6, ge=0, le=1, description="Least overlap of the drawn mask with the head mask.")
     min_identity: float = Field(
-        -1.0, ge=-1, le=1, description="Least cosine of face embeddings of photo and result; −1 keeps all."
+        0.0,
+        ge=-1,
+        le=1,
+        description="Least cosine of face embeddings of photo and result, where there is an embedder; at 0 they are no "
+        "more alike than strangers, −1 keeps all.",
     )
     max_seam: float = Field(
         30.0, gt=0, le=255, description="Largest extra gradient along the head's outline, grey levels per pixel."

@@ -13,6 +13,7 @@ from stages.common.distances import mask_iou, seam, sharpness
 from stages.common.embedder import FaceEmbedder
 from stages.faces.detect import FaceDetector
 
+KNOWN = 0.1  # median cosine below which face recognition says nothing about a style; strangers are at 0
 TRUSTED_RATE = 0.6
 """A detector that finds fewer of the results than this does not know the style (Haar on flat drawings): its verdict on
 single pictures, faces and eye positions, would be chance, so it is left out and the report says so."""
@@ -141,6 +142,9 @@ def judge(scores: pd.DataFrame, settings: PairSettings) -> tuple[pd.DataFrame, l
             continue
         if check.score in ("face_score", "landmark_shift") and rate < TRUSTED_RATE:
             notes.append(f"{check.reason}: not checked, the detector finds only {rate:.0%} of the results")
+            continue
+        if check.score == "identity" and values.median() < KNOWN:
+            notes.append(f"{check.reason}: not checked, the recogniser hardly knows anybody in this style")
             continue
         limit = getattr(settings, check.setting)
         failed = (values < limit if check.low_fails else values > limit) & (reason == "")

@@ -89,6 +89,9 @@ def main() -> None:
     parser.add_argument("--photos", type=int, default=200)
     parser.add_argument("--many", type=int, default=10000)
     args = parser.parse_args()
+    if not PHOTOS.is_dir():
+        row("ingest", f"not measured, {PHOTOS} is missing")
+        return
     every = list_images(PHOTOS)
     files = [every[i] for i in np.linspace(0, len(every) - 1, args.photos).astype(int)]
     for resolution in (64, 256):

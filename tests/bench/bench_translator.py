@@ -1,8 +1,9 @@
-"""Step time of the translator against a plain fp32 implementation of the same widths, same machine, same run.
+"""Step time of the translator against a plain fp32 implementation of its width, same machine, same run.
 
 The plain one: NCHW, float32, torch's instance norm, AdaLIN as written in the paper, torch's spectral norm, one pass
-per loss (separate fakes for the discriminators), no shared batches, the way back at full width. Run by ``make bench``
-or ``python -m tests.bench.bench_translator``.
+per loss (separate fakes for the discriminators), no shared batches, the way back at full width. Ours runs once as it is
+trained (the way back at half width, identity now and then) and once with all widths and losses as the plain one has
+them. Run by ``make bench`` or ``python -m tests.bench.bench_translator``.
 """
 
 import argparse
@@ -27,6 +28,7 @@ from stages.pair.training import Batch, Trainer
 from tests.bench.table import row
 
 SHIPPED = Path("models/shipped/source.safetensors")
+SAME_WIDTHS = {"backward_width": TranslateSettings().width, "identity_every": 1}
 
 
 def _pad_conv(cin: int, cout: int, k: int, stride: int = 1) -> nn.Sequential:
@@ -203,20 +205,27 @@ def main() -> None:
         both = [
             our_step(settings, args.resolution),
             plain_step(settings.width, args.resolution, n, settings.blocks),
+            our_step(settings.model_copy(update=SAME_WIDTHS), args.resolution),
         ]
         if discriminator is not None and discriminator.arch.resolution == args.resolution:
             device = setup()
             features = discriminator_features(discriminator, device.device, device.dtype)
             both.append(our_step(settings, args.resolution, features))
         # a pair = one photo and one style picture through all losses; ours takes as many latent pairs on top
-        mine, theirs, *full = (n / seconds for seconds in measure(both, args.rounds))
+        mine, theirs, wide, *full = (n / seconds for seconds in measure(both, args.rounds))
         row(
-            f"U-GAT-IT step, {args.resolution} px, batch {batch}, width {settings.width}, "
-            f"{torch.get_num_threads()} threads",
+            f"U-GAT-IT step as trained, {args.resolution} px, batch {batch}, {torch.get_num_threads()} threads, width "
+            f"{settings.width}, way back {settings.backward_width}, identity every {settings.identity_every}th step",
             f"{mine:.1f} photo + style pairs/s, and as many latent pairs",
             f"plain fp32 {theirs:.1f} pairs/s, no latent pairs",
             mine / theirs,
             "ratio 2.5",
+        )
+        row(
+            f"the same at the plain one's widths everywhere ({settings.width}), identity at every step",
+            f"{wide:.1f} pairs/s, and as many latent pairs",
+            f"plain fp32 {theirs:.1f} pairs/s, no latent pairs",
+            wide / theirs,
         )
         for rate in full:
             row(

@@ -76,3 +76,12 @@ def test_a_detector_that_does_not_know_the_style_is_left_out() -> None:
     verdict, notes = judge(table, PairSettings())
     assert verdict["reason"].eq("").all()
     assert any("finds only 25%" in note for note in notes)
+
+
+def test_a_lost_person_is_rejected_where_recognition_knows_the_style() -> None:
+    known, notes = judge(_table(identity=[0.4, -0.05, 0.3, 0.02]), PairSettings())
+    assert known["reason"].tolist() == ["", "identity_lost", "", ""]
+    assert known["detail"][1] == "identity -0.05, limit 0" and not [note for note in notes if "identity" in note]
+    unknown, notes = judge(_table(identity=[0.05, -0.05, 0.1, 0.02]), PairSettings())
+    assert (unknown["reason"] == "").all()
+    assert "identity_lost: not checked, the recogniser hardly knows anybody in this style" in notes
