@@ -12,7 +12,7 @@ GREY = 0.0  # mid grey of [-1, 1], outside the region
 
 
 def flip_some(flips: Tensor, *images: Tensor) -> list[Tensor]:
-    """Mirrors the samples where ``flips`` (bool [N]) is set, in each of the batches alike."""
+    """Mirrors the samples where ``flips`` (bool [N]) is set, in each of the batches [N, C, H, W] (any range) alike."""
     pick = flips[:, None, None, None]
     return [torch.where(pick, image.flip(3), image) for image in images]
 
@@ -53,7 +53,7 @@ def below(top: float, side: int) -> Tensor:
 
 
 def look_at(images: Tensor, where: Tensor) -> Tensor:
-    """Grey outside ``where`` [N, 1, H, W]."""
+    """``images`` [N, 3, H, W] in [-1, 1] with grey outside ``where`` [N, 1, H, W] in [0, 1]."""
     return GREY + (images - GREY) * where
 
 
@@ -96,6 +96,9 @@ def smooth_edges(image: np.ndarray) -> np.ndarray:
 
     Args:
         image: uint8 [H, W, 3] RGB.
+
+    Returns:
+        uint8 [H, W, 3].
     """
     edges = cv2.Canny(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), 100, 200)
     near = cv2.dilate(edges, np.ones((5, 5), np.uint8)) > 0

@@ -93,17 +93,17 @@ def _space_mean(x: Tensor) -> Tensor:
 
 
 def scale_shift(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
-    """``x * scale + shift`` with [N, C] coefficients, in x's type."""
+    """``x * scale + shift``, x [N, C, H, W] with [N, C] coefficients, in x's type."""
     return torch.addcmul(shift.to(x.dtype)[:, :, None, None], x, scale.to(x.dtype)[:, :, None, None])
 
 
 def instance_norm(x: Tensor) -> Tensor:
-    """Zero mean, unit variance per sample and channel of [N, C, H, W] (no learned affine, as in the paper)."""
+    """Zero mean, unit variance per sample and channel of [N, C, H, W] (Ulyanov et al. 2016), no learned affine."""
     return cast(Tensor, _Normalise.apply(x, None, None, None))
 
 
 def layer_instance_norm(x: Tensor, rho: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
-    """AdaLIN, U-GAT-IT eq. 1: ``gamma * (rho * IN(x) + (1 - rho) * LN(x)) + beta``.
+    """AdaLIN, U-GAT-IT (Kim et al. 2020) eq. 1: ``gamma * (rho * IN(x) + (1 - rho) * LN(x)) + beta``.
 
     Args:
         x: features [N, C, H, W].
@@ -115,7 +115,10 @@ def layer_instance_norm(x: Tensor, rho: Tensor, gamma: Tensor, beta: Tensor) -> 
 
 
 class LIN(nn.Module):
-    """Layer-instance norm with learned affine; ``rho`` starts at 0 (layer norm), as in the paper's decoder."""
+    """Layer-instance norm with learned affine; ``rho`` starts at 0 (layer norm), as in the decoder of Kim et al. 2020.
+
+    [N, C, H, W] to the same.
+    """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -128,7 +131,10 @@ class LIN(nn.Module):
 
 
 class AdaLIN(nn.Module):
-    """Adaptive layer-instance norm; ``rho`` starts at 0.9 (mostly instance norm)."""
+    """Adaptive layer-instance norm (Kim et al. 2020); ``rho`` starts at 0.9 (mostly instance norm).
+
+    Features [N, C, H, W] with gamma and beta [N, C] to the same.
+    """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -139,7 +145,7 @@ class AdaLIN(nn.Module):
 
 
 def clip_rho(module: nn.Module) -> None:
-    """Clips every ``rho`` below ``module`` to [0, 1]; to be called after each optimiser step (paper, sec. 2.1)."""
+    """Clips every ``rho`` below ``module`` to [0, 1]; called after each optimiser step (Kim et al. 2020, sec. 2.1)."""
     with torch.no_grad():
         for part in module.modules():
             if isinstance(part, LIN | AdaLIN):
@@ -147,7 +153,10 @@ def clip_rho(module: nn.Module) -> None:
 
 
 def reflect(x: Tensor, pad: int) -> Tensor:
-    """Reflects ``pad`` pixels on every side, in x's type: CPU autocast would take a detour through float32."""
+    """Reflects ``pad`` pixels on every side of [N, C, H, W], in x's type.
+
+    CPU autocast would take a detour through float32.
+    """
     with torch.autocast(x.device.type, enabled=False):
         return F.pad(x, (pad,) * 4, mode="reflect")
 

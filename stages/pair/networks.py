@@ -68,7 +68,7 @@ class Details(NamedTuple):
 
 
 def tone(photo: Tensor) -> Tensor:
-    """The photo's coarse colours, [N, 3, H, W] to the same.
+    """The photo's coarse colours, [N, 3, H, W] in [-1, 1] to the same.
 
     Instance norm takes every picture's own brightness and colour away; without this path the translator gives all
     people one mean complexion (seen at 0.6 kimg on real photos).
@@ -95,7 +95,9 @@ def with_place(photo: Tensor) -> Tensor:
 
 
 class CAM(nn.Module):
-    """Class activation maps as attention: pooled features are classified, the classifiers' weights scale them."""
+    """Class activation maps (Zhou et al. 2016) as attention: pooled features are classified, the classifiers' weights
+    scale them (Kim et al. 2020).
+    """
 
     def __init__(self, channels: int, spectral: bool = False) -> None:
         super().__init__()
@@ -212,7 +214,7 @@ class TranslatorGenerator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """PatchGAN with CAM attention and spectral norm (U-GAT-IT's global or local discriminator).
+    """PatchGAN (Isola et al. 2017) with CAM attention and spectral norm (U-GAT-IT's global or local discriminator).
 
     ``layers`` as in the paper's count: ``layers`` − 2 stride-2 convolutions, one of stride 1, one to the logits.
     """
@@ -255,5 +257,5 @@ class DiscriminatorPair(nn.Module):
         self.parts = nn.ModuleList(Discriminator(width, count) for count in layers)
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """All logits of ``x`` [N, 3, H, W]: patches and CAM of each discriminator, to be judged alike."""
+        """All logits of ``x`` [N, 3, H, W] in [-1, 1]: patches and CAM of each discriminator, to be judged alike."""
         return [logits for part in self.parts for logits in part(x)]

@@ -1,4 +1,4 @@
-"""``python -m stages.pair.variants --style S``: plain, mask, region, both, and what the additions are worth.
+"""``python -m stages.pair.variants --style S``: plain, mask, region, both, and what each addition is worth.
 
 Every row is trained for the same number of photos and measured on the same held-back ones.
 """
@@ -21,6 +21,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "unpaired_only": {"mask": True, "region": True, "warm_kimg": 0.0, "pairs_start": 0.0, "pairs_end": 0.0},
     "without_skip": {"mask": True, "region": True, "skip": False},
     "without_features": {"mask": True, "region": True, "pairs_perceptual": 0.0},
+    "without_edges": {"mask": True, "region": True, "edge_weight": 0.0},
+    "without_augment": {"mask": True, "region": True, "augment": 0.0},
 }
 
 
