@@ -71,6 +71,9 @@ def publish_dir(finished: Path, final: Path) -> None:
     """Puts the folder ``finished`` in the place of ``final`` (same file system), the old one aside and then away.
 
     A kill between the two renames leaves ``final`` missing, never half-filled: the stage then runs again.
+
+    Raises:
+        DiskFullError: no space left. StageError: the folder cannot be written.
     """
     final = Path(final)
     try:

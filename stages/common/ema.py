@@ -10,7 +10,7 @@ class EMA:
     """Keeps ``net``, a frozen copy of a network that follows it with an exponential moving average.
 
     Parameters are averaged; buffers (w_avg, noise constants, batch-norm statistics) are copied, as in
-    StyleGAN2-ADA (Karras et al. 2020a, training loop).
+    StyleGAN2-ADA (Karras et al. 2020b, training loop).
     """
 
     def __init__(self, source: nn.Module) -> None:
@@ -35,5 +35,5 @@ class EMA:
 
 
 def half_life_beta(batch: int, half_life_nimg: float) -> float:
-    """Beta whose weight halves every ``half_life_nimg`` images at ``batch`` images per update."""
+    """Beta whose weight halves every ``half_life_nimg`` images at ``batch`` images per update (Karras et al. 2020b)."""
     return 0.5 ** (batch / max(half_life_nimg, 1e-8))

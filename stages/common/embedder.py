@@ -1,4 +1,7 @@
-"""Face recognition embeddings: the mobilefacenet ONNX file's weights run as a differentiable torch module."""
+"""Face recognition embeddings: the mobilefacenet ONNX file's weights run as a differentiable torch module.
+
+The network is MobileFaceNet (Chen et al. 2018); it expects faces in ArcFace's template (Deng et al. 2019).
+"""
 
 from pathlib import Path
 from typing import Any
@@ -19,7 +22,13 @@ CROP_CENTRE = (0.5, 0.52)
 
 
 class OnnxNet(nn.Module):
-    """An ONNX graph of convolutions, clips, additions, ReLUs and one reshape to vectors, as torch operations."""
+    """An ONNX graph of convolutions, clips, additions, ReLUs and one reshape to vectors, as torch operations.
+
+    ``forward`` takes float32 [N, 3, 112, 112] in [-1, 1] and returns the graph's output, [N, F].
+
+    Raises:
+        ModelFileError: an operation or a padding that is not mobilefacenet's.
+    """
 
     def __init__(self, graph: Any, path: Path) -> None:
         super().__init__()
@@ -88,10 +97,12 @@ class FaceEmbedder(nn.Module):
 
 
 def face_crop(images: Tensor, side: float = CROP_SIDE, centre: tuple[float, float] = CROP_CENTRE) -> Tensor:
-    """The part of an FFHQ-aligned picture that the recogniser looks at, bilinear to 112×112.
+    """The part of an FFHQ-aligned picture that the recogniser looks at, bilinear to [N, 3, 112, 112].
+
+    It puts eyes and mouth about where ArcFace's template (Deng et al. 2019) has them.
 
     Args:
-        images: [N, 3, H, W].
+        images: [N, 3, H, W], square, of any range; the range is kept.
         side: of the crop, as a share of the picture.
         centre: (x, y) of the crop, as shares.
     """

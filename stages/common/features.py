@@ -162,7 +162,7 @@ def feature_net(settings: "Settings", root: Path | None = None) -> FeatureNet:
 
 
 def inception_net(path: Path) -> FeatureNet:
-    """The Inception network of FID (pool3, 2048-d) through pytorch-fid, weights from a local file.
+    """The Inception network of FID (Heusel et al. 2017; pool3, 2048-d) through pytorch-fid, weights from a local file.
 
     Raises:
         InputError: the file is absent or not the published one (SHA-256 checked: pytorch-fid does not).

@@ -89,6 +89,7 @@ def face_finder(
 ) -> Callable[[Pictures], list[Landmarks | None]]:
     """Eyes and mouth in photos and styled faces alike, by the landmark network that ships with the source.
 
+    The function made takes uint8 [N, H, W, 3], RGB, and gives per picture its landmarks, None where no face is found.
     A detector made for photographs misses many drawn faces and would call that a failure of the model. A face counts
     as found when its weaker eye is at least as clear as in all but 2 % of the real style pictures or photos, whichever
     is easier.

@@ -109,7 +109,10 @@ def of_style(against: Ruler, tools: Instruments) -> dict[str, Estimate]:
 
 
 def common_mask(masks: Pictures) -> Pictures:
-    """One mask for all, [1, H, W]: where at least half of the masks agree. Takes silhouettes out of diversity."""
+    """One mask for all of masks uint8 [N, H, W]: uint8 [1, H, W], 255 where at least half of them are head, else 0.
+
+    It takes silhouettes out of diversity.
+    """
     return np.where(masks.mean(axis=0, keepdims=True) >= 127.5, 255, 0).astype(np.uint8)
 
 

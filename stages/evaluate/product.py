@@ -44,7 +44,7 @@ def parity(torch_system: System | None, product: System) -> Estimate:
 
 
 def latency(stylize: Stylize, picture: Pictures, runs: int) -> Estimate:
-    """Median milliseconds per picture with its interval (order statistics), after three runs to warm up."""
+    """Median milliseconds for a picture uint8 [H, W, 3], with interval (order statistics), after three to warm up."""
     for _ in range(3):
         stylize(picture)
     times = []

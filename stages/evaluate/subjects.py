@@ -115,7 +115,10 @@ def masked(faces: Pictures, masks: Pictures) -> Pictures:
 
 
 def fit(picture: Pictures, side: int) -> Pictures:
-    """One picture or mask resized to ``side`` pixels (area when shrinking, cubic when growing)."""
+    """One picture, uint8 [H, W, 3], or mask, uint8 [H, W], resized to ``side`` pixels.
+
+    By area when it shrinks, bicubically when it grows.
+    """
     if picture.shape[0] == side and picture.shape[1] == side:
         return picture
     how = cv2.INTER_AREA if picture.shape[0] > side else cv2.INTER_CUBIC

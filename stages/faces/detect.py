@@ -52,7 +52,7 @@ class Face:
 
 
 class Finder(Protocol):
-    """A detector that looks at one RGB picture as it is, without rescaling it."""
+    """A detector that looks at one RGB picture, uint8 [H, W, 3], as it is, without rescaling it."""
 
     def __call__(self, rgb: np.ndarray) -> list[Face]: ...
 

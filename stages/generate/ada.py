@@ -253,7 +253,10 @@ def _downsample(x: Tensor, size: int) -> Tensor:
 
 
 def warp(images: Tensor, inverse: Tensor) -> Tensor:
-    """Apply inverse transformations (float64 [N, 3, 3], pixels around the centre) to square images [N, C, R, R]."""
+    """Apply inverse transformations (float64 [N, 3, 3], pixels around the centre) to square images [N, C, R, R].
+
+    Images of any range; the wavelet may overshoot it at edges.
+    """
     size = images.shape[-1]
     centre = (size - 1) / 2
     x = torch.tensor([-centre, centre, centre, -centre], dtype=torch.float64)
@@ -321,7 +324,7 @@ class AdaptiveAugment:
         self._signs: list[Tensor] = []
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Augmented images, float32 whatever autocast says: its small matrices need the precision."""
+        """Augmented images [N, 3, R, R] in [-1, 1], float32 whatever autocast says: its small matrices need it."""
         if self.p <= 0:
             return images
         with torch.autocast(images.device.type, enabled=False):

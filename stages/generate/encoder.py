@@ -96,8 +96,8 @@ class Encoder(nn.Module):
         nn.init.zeros_(self.delta[-1].bias)  # type: ignore[arg-type]
 
     def maps(self, images: Tensor) -> list[Tensor]:
-        """Feature maps, finest first: [N, 32, 32, 32], [N, 64, 16, 16], [N, 128, 8, 8], [N, 192, 4, 4] at 64
-        px.
+        """Feature maps of images [N, 3, H, W] in [-1, 1], finest first: [N, 32, 32, 32], [N, 64, 16, 16],
+        [N, 128, 8, 8], [N, 192, 4, 4] at 64 px.
         """
         size = self.config.input_size
         if images.shape[-1] != size:

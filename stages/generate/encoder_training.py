@@ -181,6 +181,9 @@ def encoder_figures(
 
 
 def head_error(images: Tensor, target: Tensor, weights: Tensor) -> Tensor:
-    """Mean squared pixel error inside the mask: images [N or 1, 3, R, R], weights [N, 1, R, R] -> scalar."""
+    """Mean squared pixel error inside the mask, a scalar.
+
+    images: [N or 1, 3, R, R], cut to [-1, 1]; target: [N, 3, R, R] in [-1, 1]; weights: [N, 1, R, R] >= 0.
+    """
     square = (images.float().clamp(-1, 1) - target).square() * weights
     return square.sum() / (3 * weights.sum())

@@ -1,4 +1,7 @@
-"""Feature ("perceptual") loss of stages 2 and 3: VGG19 where its file is found, else the source's discriminator."""
+"""Feature ("perceptual") loss of stages 2 and 3: VGG19 where its file is found, else the source's discriminator.
+
+Feature reconstruction as in Johnson et al. 2016, with L1 as in CartoonGAN (Chen et al. 2018).
+"""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -38,7 +41,7 @@ def load_features(source: Path, root: Path, device: Device) -> tuple[Features | 
 
 
 def vgg_features(vgg: nn.Module) -> Features:
-    """VGG19 responses before the ReLU."""
+    """VGG19 responses [N, C, h, w] before the ReLU, for pictures [N, 3, H, W] in [-1, 1]; see :data:`VGG_LAYERS`."""
 
     def extract(images: torch.Tensor) -> list[torch.Tensor]:
         return list(vgg(images, VGG_LAYERS).values())
@@ -49,7 +52,7 @@ def vgg_features(vgg: nn.Module) -> Features:
 def discriminator_features(discriminator: Discriminator, device: torch.device, dtype: torch.dtype) -> Features:
     """Stage-1 discriminator activations, finest first, without the coarsest (below an eighth of the side).
 
-    Pictures of another size are resized to the one the discriminator takes.
+    Pictures [N, 3, H, W] in [-1, 1]; those of another size are resized to the one the discriminator takes.
     """
     side = discriminator.arch.resolution
     frozen = FrozenFeatures(discriminator.to(device), side // 8, dtype)

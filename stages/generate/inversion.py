@@ -115,8 +115,10 @@ def invert(
 
 
 def space_penalty(space: LatentSpace, ws: Tensor) -> Tensor:
-    """[N]: how much less likely than the generator's own latents ws [N, num_ws, w_dim] are, plus their
-    scatter.
+    """[N]: how much less likely than the generator's own latents ws [N, num_ws, w_dim] are, plus their scatter.
+
+    The first is the prior of Zhu et al. 2020 above its usual value, the second the delta norm of e4e (Tov et al. 2021),
+    from the mean of the layers and squared.
     """
     unlikely = (space.improbability(ws) - 1).relu().mean(1)
     scatter = ((ws - ws.mean(1, keepdim=True)) / space.std.to(ws)).square().mean((1, 2))

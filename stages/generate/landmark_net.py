@@ -34,7 +34,10 @@ EYE_SIZE = 4.5  # cells around an eye's peak that belong to it
 
 
 class LandmarkNet(nn.Module):
-    """Picture -> heat maps of eyes and mouth; 75 k parameters, 31 M multiply-accumulates."""
+    """Picture -> heat maps of eyes and mouth, a Gaussian at each (Tompson et al. 2014).
+
+    75 k parameters, 31 M multiply-accumulates.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -128,8 +131,14 @@ def train_landmark_net(
 
 
 def augment(images: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
-    """Randomly moved, recoloured and blurred faces with some eyes painted over and some pasted in: (images, heat maps
-    [N, 2, 32, 32] in [0, 1]; NaN maps where a landmark is unknown)."""
+    """Randomly moved, recoloured and blurred faces with some eyes painted over and some pasted in.
+
+    Args:
+        images: [N, 3, R, R] in [-1, 1]. points: [N, 3, 2] in [0, 1], NaN = unknown.
+
+    Returns:
+        Images [N, 3, R, R] in [-1, 1]; heat maps [N, 2, 32, 32] in [0, 1], NaN maps where a landmark is unknown.
+    """
     n, side = len(images), images.shape[-1]
     angle = (torch.rand(n) - 0.5) * 0.7
     zoom = torch.empty(n).uniform_(0.8, 1.25)

@@ -67,5 +67,8 @@ class LatentSpace:
 
 
 def to_p(w: Tensor) -> Tensor:
-    """Undo the mapping network's last activation, leaky ReLU 0.2 with gain sqrt 2: w [..., w_dim] to the same shape."""
+    """Undo the mapping network's last activation, leaky ReLU 0.2 with gain sqrt 2: w [..., w_dim] to the same shape.
+
+    That is space P of Zhu et al. 2020, but for the gain, which only scales.
+    """
     return F.leaky_relu(w, 5.0) / math.sqrt(2)

@@ -191,7 +191,7 @@ def channel_scale_bias(x: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
 
 
 def upsample_rgb(x: Tensor) -> Tensor:
-    """FIR upsampling by two of an image [N, C, H, W] -> [N, C, 2H, 2W].
+    """FIR upsampling by two of an image [N, C, H, W] of any range -> [N, C, 2H, 2W].
 
     The FIR with gain 4 is bilinear interpolation with zeros outside, hence the pad and the crop.
     """
@@ -201,7 +201,9 @@ def upsample_rgb(x: Tensor) -> Tensor:
 
 
 class Linear(nn.Module):
-    """Fully connected layer with equalised learning rate: stored randn / lr, used at weight * lr / sqrt(fan_in)."""
+    """Fully connected layer with equalised learning rate (Karras et al. 2018): stored randn / lr, used at
+    weight * lr / sqrt(fan_in).
+    """
 
     def __init__(
         self,
@@ -226,7 +228,8 @@ class Linear(nn.Module):
 
 
 class Conv(nn.Module):
-    """Discriminator convolution with equalised learning rate, optional FIR downsampling and leaky ReLU.
+    """Discriminator convolution with equalised learning rate (Karras et al. 2018), optional FIR downsampling and leaky
+    ReLU.
 
     `gain` is an extra constant factor of the output (the residual sum's sqrt 1/2).
     """

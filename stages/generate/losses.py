@@ -14,22 +14,25 @@ def generator_loss(fake_logits: Tensor) -> Tensor:
 
 
 def discriminator_loss(fake_logits: Tensor, real_logits: Tensor) -> Tensor:
-    """Logistic loss: mean softplus(D(fake)) + mean softplus(-D(real)); logits [N, 1] -> scalar."""
+    """Logistic loss (Goodfellow et al. 2014): mean softplus(D(fake)) + mean softplus(-D(real)).
+
+    Logits [N, 1] -> scalar.
+    """
     return F.softplus(fake_logits).mean() + F.softplus(-real_logits).mean()
 
 
 def r1_penalty(real_logits: Tensor, real_images: Tensor) -> Tensor:
     """R1 (Mescheder et al. 2018): mean squared norm of dD/d(image), a scalar, without gamma / 2.
 
-    `real_images` [N, 3, R, R] are the images *before* augmentation, requiring gradients; `real_logits` [N, 1] come
-    through it.
+    `real_images` [N, 3, R, R] in [-1, 1] are the images *before* augmentation, requiring gradients; `real_logits`
+    [N, 1] come through it.
     """
     (gradient,) = torch.autograd.grad(real_logits.sum(), real_images, create_graph=True)
     return gradient.float().square().sum((1, 2, 3)).mean()
 
 
 def path_lengths(images: Tensor, ws: Tensor) -> Tensor:
-    """Path lengths (Karras et al. 2020a): images [N, 3, R, R] made from ws [N, num_ws, w_dim] -> [N].
+    """Path lengths (Karras et al. 2020a): images [N, 3, R, R], about [-1, 1], made from ws [N, num_ws, w_dim] -> [N].
 
     The noise is divided by sqrt(H W); the length is the root of the mean over ws of the summed squares.
     """
@@ -39,7 +42,10 @@ def path_lengths(images: Tensor, ws: Tensor) -> Tensor:
 
 
 def anchor_distance(images: Tensor, wanted: Tensor) -> Tensor:
-    """L1 of pictures [N, 3, R, R] to their anchors, plus L1 of both at a quarter of the size: place before detail."""
+    """L1 of pictures [N, 3, R, R] to their anchors, plus L1 of both at a quarter of the size: place before detail.
+
+    `images` as the generator makes them, about [-1, 1]; `wanted` in [-1, 1].
+    """
     images = images.float()
     coarse = F.avg_pool2d(images, 4) - F.avg_pool2d(wanted, 4)
     return (images - wanted).abs().mean() + coarse.abs().mean()

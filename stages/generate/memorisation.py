@@ -52,7 +52,7 @@ class Nearness:
 
 
 def nearness(samples: np.ndarray, photos: np.ndarray, persons: list[str]) -> Nearness:
-    """Cosine similarities of unit rows.
+    """Cosine similarities, in [-1, 1], of rows of length 1.
 
     Args:
         samples: [M, F]; photos: [N, F]; persons: N names, two photos of one person share theirs.
@@ -66,7 +66,7 @@ def nearness(samples: np.ndarray, photos: np.ndarray, persons: list[str]) -> Nea
 
 
 def pixel_vectors(images: Tensor) -> np.ndarray:
-    """Luma at 32 px, zero mean, unit length: images [N, 3, R, R] -> [N, 1024]."""
+    """Luma at 32 px, zero mean, unit length: images [N, 3, R, R] in [-1, 1] -> float32 [N, 1024]."""
     luma = (images * torch.tensor([0.299, 0.587, 0.114])[:, None, None]).sum(1, keepdim=True)
     small = torch.nn.functional.interpolate(luma, size=(PIXEL_SIDE, PIXEL_SIDE), mode="area").flatten(1)
     small = small - small.mean(1, keepdim=True)

@@ -260,7 +260,8 @@ class DiscriminatorEpilogue(nn.Module):
 def minibatch_std(x: Tensor, group: int = 4) -> Tensor:
     """Mean standard deviation within groups of samples, one plane per sample: [N, C, H, W] -> [N, 1, H, W].
 
-    The group is the largest divisor of N up to `group`.
+    The minibatch statistic of Karras et al. 2018, in groups as in StyleGAN2. The group is the largest divisor of N up
+    to `group`.
     """
     n, c, h, w = x.shape
     size = next(g for g in range(min(group, n), 0, -1) if n % g == 0)
@@ -281,8 +282,8 @@ class Discriminator(nn.Module):
         self.b4 = DiscriminatorEpilogue(arch.channels(4))
 
     def features(self, images: Tensor) -> dict[int, Tensor]:
-        """Outputs of the residual blocks, {r: [N, C, r, r]} from R/2 down to 4; usable as a perceptual
-        distance.
+        """Outputs of the residual blocks for images [N, 3, R, R] in [-1, 1]: {r: [N, C, r, r]} from R/2 down to 4;
+        usable as a perceptual distance.
         """
         r = self.arch.resolution
         if images.ndim != 4 or images.shape[1:] != (3, r, r):

@@ -15,7 +15,10 @@ BACKGROUND_WEIGHT = 0.25  # "light background": it should fit, but never at the 
 
 
 def region_weights(masks: Tensor | None, images: Tensor) -> Tensor:
-    """Head mask [N, 1, H, W] in [0, 1] -> weights with mean 1 per picture; without masks all ones."""
+    """Head mask [N, 1, H, W] in [0, 1] -> weights [N, 1, H, W] with mean 1 per picture; without masks all ones.
+
+    images: [N, 3, H, W] of any range; only their shape counts.
+    """
     if masks is None:
         return torch.ones_like(images[:, :1])
     weights = BACKGROUND_WEIGHT + (1 - BACKGROUND_WEIGHT) * masks
@@ -27,7 +30,10 @@ def face_distance(
 ) -> Tensor:
     """Weighted L1 of pixels plus squared distance of unit-length features per position: [N].
 
-    images, target: [N, 3, R, R]; target_features: `normalised_features(discriminator, target)`; weights: [N, 1, R, R].
+    The second part is LPIPS (Zhang et al. 2018, eq. 1) in the discriminator's features, without learned weights.
+
+    images, target: [N, 3, R, R] in [-1, 1]; target_features: `normalised_features(discriminator, target)`; weights:
+    [N, 1, R, R] >= 0.
     """
     total = PIXEL_WEIGHT * ((images - target).abs() * weights).mean((1, 2, 3))
     for resolution, feature in normalised_features(discriminator, images).items():
@@ -37,8 +43,8 @@ def face_distance(
 
 
 def normalised_features(discriminator: Discriminator, images: Tensor) -> dict[int, Tensor]:
-    """Discriminator features of unit length over the channels, float32, finest first, without the 4x4
-    ones.
+    """Discriminator features {r: [N, C, r, r]} of images [N, 3, R, R] in [-1, 1], of unit length over the channels
+    (LPIPS, Zhang et al. 2018), float32, finest first, without the 4x4 ones.
     """
     features = discriminator.features(images)
     return {r: F.normalize(f.float(), dim=1) for r, f in features.items() if r > 4}

@@ -45,7 +45,11 @@ PSI = 0.75  # the default of production
 
 @dataclass(frozen=True)
 class Bench:
-    """What every cell is measured with."""
+    """What every cell is measured with.
+
+    style, photos: features [N, F] of real style pictures and of the source's samples. photo_images: those samples,
+    [N, 3, R, R] in [-1, 1]. mask: the mean head mask [1, 1, R, R] in [0, 1]. ws: the common latents [N, num_ws, w_dim].
+    """
 
     net: FeatureNet
     style: NDArray[np.float32]
@@ -66,13 +70,14 @@ class Bench:
         return torch.cat(parts).float().clamp(-1, 1).cpu()
 
     def features(self, images: Tensor) -> NDArray[np.float32]:
-        """Features [N, F] of the heads."""
+        """Features [N, F] of the heads of pictures [N, 3, R, R] in [-1, 1]."""
         return self.net.extract(head_only(images, self.mask)).numpy()
 
     def figures(self, images: Tensor, transferred: NDArray[np.float32]) -> dict[str, float]:
         """style_gap, diversity (1 = the source's), pose and mouth spread (1 = the source's), yield in [0, 1].
 
-        over_transferred (with _low, _high): diversity over that of `transferred`, features of the same latents.
+        images: [N, 3, R, R] in [-1, 1]. over_transferred (with _low, _high): diversity over that of `transferred`,
+        features [N, F] of the same latents.
         """
         features = self.features(images)
         ratio, low, high = diversity_ratio(features, transferred)
@@ -105,7 +110,7 @@ def diversity_ratio(features: NDArray[np.float32], others: NDArray[np.float32]) 
 
 
 def spreads(landmarks: LandmarkNet, images: Tensor) -> tuple[float, float]:
-    """How much pose and mouth vary over faces [N, 3, R, R]: (pose, mouth).
+    """How much pose and mouth vary over faces [N, 3, R, R] in [-1, 1]: (pose, mouth).
 
     pose: standard deviation of the mouth's sideways place between the eyes, in eye distances (a turned head's mouth
     moves off the middle). mouth: of the contrast in the mouth's rows, which opening and teeth change, over the mean.

@@ -1,4 +1,8 @@
-"""The GAN update of stage 1, used by `source` and `transfer` inside the shared training loop."""
+"""The GAN update of stage 1, used by `source` and `transfer` inside the shared training loop.
+
+StyleGAN2-ADA's (Karras et al. 2020b): lazy regularisation and path lengths (Karras et al. 2020a), style mixing (Karras
+et al. 2019), frozen layers of the discriminator (Mo et al. 2020).
+"""
 
 import copy
 from collections.abc import Callable, Iterable, Mapping

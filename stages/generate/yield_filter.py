@@ -154,7 +154,7 @@ class YieldFilter:
 
 @torch.no_grad()
 def realness(discriminator: Discriminator, images: Tensor, spread: float) -> Tensor:
-    """Discriminator logits [N] of images [N, 3, R, R], each independent of its neighbours.
+    """Discriminator logits [N] of images [N, 3, R, R] in [-1, 1], each independent of its neighbours.
 
     spread: what takes the place of the minibatch standard deviation, see `usual_spread`.
     """
@@ -169,13 +169,15 @@ def realness(discriminator: Discriminator, images: Tensor, spread: float) -> Ten
 
 @torch.no_grad()
 def usual_spread(discriminator: Discriminator, images: Tensor) -> float:
-    """The minibatch standard deviation of real pictures [N, 3, R, R], averaged over groups of four."""
+    """The minibatch standard deviation of real pictures [N, 3, R, R] in [-1, 1], averaged over groups of four."""
     x = discriminator.features(images[: len(images) // 4 * 4][:256])[4].float()
     return float(minibatch_std(x).mean())
 
 
 def middle(images: Tensor) -> Tensor:
-    """Weights [N, 1, R, R]: the ellipse where an aligned face always is."""
+    """Weights [N, 1, R, R], 0 or 1: the ellipse where an aligned face always is. Of images only the shape counts, so
+    they may be of any range.
+    """
     n, _, h, w = images.shape
     ys, xs = torch.meshgrid(torch.linspace(-1, 1, h), torch.linspace(-1, 1, w), indexing="ij")
     inside = (xs / 0.55).square() + ((ys - 0.1) / 0.65).square() <= 1

@@ -47,7 +47,7 @@ def augment_pairs(pairs: Pairs, settings: MobileSettings) -> Pairs:
 
 
 def compose_target(photo: torch.Tensor, styled: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """The styled head on the photo's own background, [N, 3, H, W]."""
+    """The styled head on the photo's own background; pictures [N, 3, H, W] in [-1, 1], mask [N, 1, H, W] in [0, 1]."""
     return photo + mask * (styled - photo)
 
 
@@ -75,7 +75,8 @@ def moved_together(parts: Sequence[torch.Tensor], settings: MobileSettings) -> l
 
 
 def warp(images: torch.Tensor, theta: torch.Tensor) -> torch.Tensor:
-    """Bicubic warp of [N, C, H, W] by inverse affine matrices [N, 2, 3] in grid coordinates, mirrored at the rim.
+    """Bicubic warp of [N, C, H, W], any range, by inverse affine matrices [N, 2, 3] in grid coordinates, mirrored at
+    the rim.
 
     Bilinear took a quarter of a 64 px target's sharpness (bicubic: 7 %), and the network learnt the blurred targets.
     Bicubic overshoots at edges; callers clamp what has a range.
@@ -120,7 +121,8 @@ def damage(photo: torch.Tensor, share: float) -> torch.Tensor:
 def jpeg(images: torch.Tensor, quality: torch.Tensor) -> torch.Tensor:
     """What JPEG's quantisation does to pictures: 8×8 DCT of Y, Cb, Cr, rounding, back. No entropy coding.
 
-    Chroma is not subsampled and uses the luminance table: blocking and ringing are what matters here.
+    Transform and table are those of ITU-T T.81, sections A.3.3 and K.1. Chroma is not subsampled and uses the luminance
+    table: blocking and ringing are what matters here.
 
     Args:
         images: float [N, 3, H, W] in [-1, 1], sides multiples of 8.

@@ -26,7 +26,10 @@ class TrainingData:
         return to_pairs(self.pairs, sample_indices(len(self.pairs), nimg, n, seed), device)
 
     def styled_batch(self, field: str, nimg: int, n: int, seed: int, device: torch.device) -> torch.Tensor:
-        """``n`` pictures of the styled set: field "styled" or "photo" float [n, 3, H, W], "mask" [n, 1, H, W]."""
+        """``n`` pictures of the styled set.
+
+        Field "styled" or "photo": float [n, 3, H, W] in [-1, 1]; "mask": [n, 1, H, W] in [0, 1].
+        """
         chosen = sample_indices(len(self.styled), nimg, n, seed + 1)
         return as_float(self.styled.take(chosen, field).to(device), field)
 
@@ -64,7 +67,8 @@ def as_float(images: torch.Tensor, field: str) -> torch.Tensor:
 def drawn_region(photo: torch.Tensor, styled: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     """Head mask joined with what changed close to it: a style's hair may stand out beyond the photo's head.
 
-    All [N, C, H, W]; returns [N, 1, H, W] in [0, 1]. Changes further away are the translator's mistakes, not drawing.
+    Pictures [N, 3, H, W] in [-1, 1], mask and result [N, 1, H, W] in [0, 1]. Changes further away are the translator's
+    mistakes, not drawing.
     """
     changed = (styled - photo).abs().amax(1, keepdim=True)
     changed = ((changed - CHANGED_FROM) / (CHANGED_TO - CHANGED_FROM)).clamp(0, 1)

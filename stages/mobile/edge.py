@@ -17,7 +17,7 @@ _GREY = (0.299, 0.587, 0.114)
 
 
 def canny(images: torch.Tensor, low: float = LOW, high: float = HIGH) -> torch.Tensor:
-    """Canny's edges of RGB pictures, all at once; the same as cv2.Canny (3×3 Sobel, |gx| + |gy|) on their grey.
+    """Edges (Canny 1986) of RGB pictures, all at once; the same as cv2.Canny (3×3 Sobel, |gx| + |gy|) on their grey.
 
     Args:
         images: float [N, 3, H, W] in [-1, 1].
@@ -70,7 +70,7 @@ def _grow(strong: torch.Tensor, weak: torch.Tensor) -> torch.Tensor:
 
 
 def gaussian_blur(images: torch.Tensor, size: int = 5, sigma: float = SIGMA) -> torch.Tensor:
-    """Gaussian blur of float [N, C, H, W], window ``size`` (odd), edges mirrored.
+    """Gaussian blur of float [N, C, H, W] of any range, window ``size`` (odd), edges mirrored.
 
     Rows and columns by one banded matrix each: the gradient of a grouped convolution with so few channels took 20
     times as long on CPUs.

@@ -56,7 +56,7 @@ def main(ctx: StageContext) -> None:
 
 
 def test_photos(ctx: StageContext, size: int, count: int) -> torch.Tensor:
-    """Held-out photos of the pairs (training ones if there are none), float [N, 3, size, size]."""
+    """Held-out photos of the pairs (training ones if there are none), float [N, 3, size, size] in [-1, 1]."""
     folder, cache = ctx.root / "data/pairs" / ctx.style, ctx.root / "work/cache"
     try:
         dataset = FaceDataset(folder, size, "val", ("photo",), cache)
@@ -72,7 +72,7 @@ def export_files(
     """Writes mobile.onnx, the three .mnn files and the golden pair into ``folder`` and compares each with torch.
 
     Args:
-        photos: float [N, 3, S, S]; S becomes the fixed size. limits: largest allowed error by precision.
+        photos: float [N, 3, S, S] in [-1, 1]; S becomes the fixed size. limits: largest allowed error by precision.
 
     Returns:
         Per file: bytes, max_error, mean_error (over both outputs and all sizes tried), sizes.
@@ -90,7 +90,7 @@ def export_files(
         path = folder / name
         onnx_to_mnn(onnx, path, precision)
         errors = [parity(net, path, photos, side) for side in sizes]
-        worst = {key: max(error[key] for error in errors) for key in errors[0]}
+        worst = {key: float(np.max([error[key] for error in errors])) for key in errors[0]}
         figures[name] = {"bytes": path.stat().st_size, "sha256": file_hash(path), "sizes": sizes, **worst}
         log(f"export: {name}, {path.stat().st_size / 1e3:.0f} kB, largest error {worst['max_error']:.1e}")
         error = worst["max_error"]
@@ -108,7 +108,10 @@ def export_files(
 
 @torch.no_grad()
 def parity(net: MobileNet, path: Path, photos: torch.Tensor, side: int) -> dict[str, float]:
-    """Largest and mean difference of both outputs between the file and torch, on photos [N, 3, S, S] at ``side``."""
+    """Largest and mean difference of both outputs between the file and torch, at ``side``.
+
+    photos: float [N, 3, S, S] in [-1, 1], scaled where S is another side.
+    """
     module, largest, total = MnnModule(path), 0.0, 0.0
     for photo in photos.split(1):
         if photo.shape[-1] != side:
@@ -116,7 +119,8 @@ def parity(net: MobileNet, path: Path, photos: torch.Tensor, side: int) -> dict[
         want = net(photo)
         for have, wanted in zip(module(photo.numpy()), want, strict=True):
             difference = np.abs(have - wanted.numpy())
-            largest, total = max(largest, float(difference.max())), total + float(difference.mean())
+            # numpy's maximum keeps a NaN, Python's max may drop it
+            largest, total = float(np.maximum(largest, difference.max())), total + float(difference.mean())
     return {"max_error": largest, "mean_error": total / (2 * len(photos))}
 
 
@@ -129,7 +133,10 @@ def describe(
     folder: Path,
     figures: dict[str, Any],
 ) -> dict[str, Any]:
-    """The sidecar: everything a program needs to feed the model, and where it comes from."""
+    """The sidecar: everything a program needs to feed the model, and where it comes from.
+
+    :class:`stages.mobile.runtime.SidecarContent` says what each value means and may be.
+    """
     return {
         "kind": "stylefactory-mobile",
         "version": SIDECAR_VERSION,

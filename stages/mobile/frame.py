@@ -58,7 +58,7 @@ class FrameStylizer:
         return rgb, len(quads)
 
     def quads(self, rgb: np.ndarray) -> list[np.ndarray]:
-        """FFHQ crops float64 [4, 2] of the faces to stylise, largest first."""
+        """FFHQ crops float64 [4, 2] of the faces to stylise in uint8 [H, W, 3], largest first."""
         faces = self.faces(rgb)
         return [ffhq_quad(face.eye_l, face.eye_r, face.mouth) for face in faces]
 

@@ -1,4 +1,8 @@
-"""Losses of the mobile network, named after the papers' terms. Each takes tensors and returns one number as tensor."""
+"""Losses of the mobile network, named after the papers' terms. Each takes tensors and returns one number as tensor.
+
+Targets are [N, 3, H, W] in [-1, 1]; so are outputs, but for the overshoot that training mode does not clip. Masks are
+[N, 1, H, W] in [0, 1].
+"""
 
 from collections.abc import Sequence
 
@@ -12,10 +16,11 @@ from stages.mobile.edge import gaussian_blur
 def pixel_loss(
     output: torch.Tensor, target: torch.Tensor, mask: torch.Tensor, head_weight: float | torch.Tensor
 ) -> torch.Tensor:
-    """Charbonnier distance √(d² + 1e-6), head pixels ``head_weight`` times the others.
+    """Charbonnier distance √(d² + 1e-6) (Charbonnier et al. 1994), head pixels ``head_weight`` times the others.
 
     Args:
-        output, target: [N, 3, H, W]. mask: [N, 1, H, W] in [0, 1]. head_weight: one number, or [1, 1, H, W].
+        output, target: [N, 3, H, W], about [-1, 1]. mask: [N, 1, H, W] in [0, 1]. head_weight: one number >= 1, or
+            [1, 1, H, W].
     """
     weight = 1 + (head_weight - 1) * mask
     distance = ((output - target).square() + 1e-6).sqrt()
@@ -25,15 +30,17 @@ def pixel_loss(
 def mask_loss(logits: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     """Binary cross-entropy of the network's mask logits with the head mask; acts where the hard sigmoid is flat too.
 
-    Both [N, 1, H, W].
+    Both [N, 1, H, W], the mask in [0, 1].
     """
     return F.binary_cross_entropy_with_logits(logits, mask)
 
 
 def colour_loss(output: torch.Tensor, target: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """L1 on Y plus Huber on U and V (AnimeGANv2), inside the head, of blurred pictures: tones, not edges.
+    """L1 on Y plus Huber on U and V, inside the head, of blurred pictures: tones, not edges.
 
-    output, target [N, 3, H, W]; mask [N, 1, H, W].
+    The colour reconstruction loss of AnimeGAN (Chen et al. 2020), which blurs nothing.
+
+    output, target [N, 3, H, W], about [-1, 1]; mask [N, 1, H, W] in [0, 1].
     """
     matrix = output.new_tensor([[0.299, 0.587, 0.114], [-0.147, -0.289, 0.436], [0.615, -0.515, -0.1]])
     difference = gaussian_blur(torch.einsum("ij,njhw->nihw", matrix, (output - target) * mask), 5)
@@ -42,7 +49,10 @@ def colour_loss(output: torch.Tensor, target: torch.Tensor, mask: torch.Tensor) 
 
 
 def total_variation(images: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Mean absolute difference of neighbours inside the head; [N, 3, H, W], [N, 1, H, W]."""
+    """Mean absolute difference of neighbours inside the head (Rudin et al. 1992, along the axes).
+
+    images [N, 3, H, W], about [-1, 1]; mask [N, 1, H, W] in [0, 1].
+    """
     across = ((images[..., 1:] - images[..., :-1]).abs() * mask[..., 1:]).mean()
     down = ((images[..., 1:, :] - images[..., :-1, :]).abs() * mask[..., 1:, :]).mean()
     return across + down
@@ -51,8 +61,9 @@ def total_variation(images: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
 def discriminator_loss(
     real: Sequence[torch.Tensor], fake: Sequence[torch.Tensor], smooth: Sequence[torch.Tensor] | None, edge: float
 ) -> torch.Tensor:
-    """Least-squares loss over scales: real → 1, drawn → 0, edge-smoothed → 0 with weight ``edge``.
+    """Least-squares loss (Mao et al. 2017) over scales: real → 1, drawn → 0, edge-smoothed → 0 with weight ``edge``.
 
+    Edge-smoothed pictures as fakes: CartoonGAN (Chen et al. 2018).
     Each a list over scales of scores [N, 1, h, w].
     """
     loss = torch.stack(
@@ -65,14 +76,14 @@ def discriminator_loss(
 
 
 def generator_loss(fake: Sequence[torch.Tensor]) -> torch.Tensor:
-    """Least-squares loss over scales: drawn → 1; scores [N, 1, h, w] per scale."""
+    """Least-squares loss (Mao et al. 2017) over scales: drawn → 1; scores [N, 1, h, w] per scale."""
     return torch.stack([(f.float() - 1).square().mean() for f in fake]).mean()
 
 
 class PatchDiscriminator(nn.Module):
     """Fully convolutional discriminators on ever smaller versions of the picture (pix2pixHD, Wang et al. 2018).
 
-    Spectral norm keeps least squares stable without further regularisers.
+    Spectral norm (Miyato et al. 2018) keeps least squares stable without further regularisers.
 
     Args:
         width: channels of the first layer. scales: how many; each sees half the side of the one before.
@@ -83,7 +94,7 @@ class PatchDiscriminator(nn.Module):
         self.scales = nn.ModuleList(_patch_net(width) for _ in range(scales))
 
     def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
-        """[N, 3, H, W] → one map of scores per scale, [N, 1, h, w]."""
+        """[N, 3, H, W], about [-1, 1] → one map of scores per scale, [N, 1, h, w]."""
         scores = []
         for i, net in enumerate(self.scales):
             if i:

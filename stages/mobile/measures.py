@@ -13,7 +13,7 @@ from stages.mobile.shift import random_shifts, shift
 
 @torch.no_grad()
 def draw(net: MobileNet, photos: torch.Tensor, batch: int = 32) -> torch.Tensor:
-    """Styled pictures float [N, 3, H, W] of photos float [N, 3, H, W], in eval mode."""
+    """Styled pictures of photos, both float [N, 3, H, W] in [-1, 1], in eval mode."""
     return torch.cat([net.eval()(part)[0] for part in photos.split(batch)])
 
 

@@ -60,7 +60,7 @@ def conv_bn(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int
 
 
 class Separable(nn.Sequential):
-    """3×3 depthwise → BN → ReLU6 → 1×1 → BN → ReLU6."""
+    """3×3 depthwise → BN → ReLU6 → 1×1 → BN → ReLU6 (MobileNet, Howard et al. 2017); [N, C, H, W] to [N, C', h, w]."""
 
     def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
         depthwise = conv_bn(inputs, inputs, 3, stride, groups=inputs)
@@ -68,7 +68,10 @@ class Separable(nn.Sequential):
 
 
 class Residual(nn.Module):
-    """x + separable convolution of x, last activation left out so that the sum may also fall."""
+    """x + separable convolution of x, last activation left out so that the sum may also fall; [N, C, H, W] to the same.
+
+    A residual block that ends without an activation: MobileNetV2 (Sandler et al. 2018).
+    """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -81,7 +84,10 @@ class Residual(nn.Module):
 
 
 class Rise(nn.Module):
-    """To the next finer level: 1×1 to its width first (cheaper at the small side), bilinear ×2, plus the skip."""
+    """To the next finer level: 1×1 to its width first (cheaper at the small side), bilinear ×2, plus the skip.
+
+    Features [N, C, h, w] and skip [N, C', 2h, 2w] to the skip's shape.
+    """
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -116,7 +122,7 @@ class MobileNet(nn.Module):
         tier: one of :data:`TIERS`.
 
     ``forward`` takes float [N, 3, H, W] in [-1, 1] with H and W multiples of 16 and returns (styled [N, 3, H, W]
-    in [-1, 1], mask [N, 1, H, W] in [0, 1]).
+    in [-1, 1], mask [N, 1, H, W] in [0, 1]). The mask comes from the hard sigmoid of MobileNetV3 (Howard et al. 2019).
     """
 
     def __init__(self, tier: TierName = "m") -> None:
@@ -146,7 +152,7 @@ class MobileNet(nn.Module):
         return {"tier": self.tier, "shape": asdict(TIERS[self.tier]), "place": PLACE_SIDE}
 
     def features(self, image: torch.Tensor) -> torch.Tensor:
-        """Decoder features [N, widths[0], H/2, W/2]."""
+        """Decoder features [N, widths[0], H/2, W/2] of image [N, 3, H, W] in [-1, 1]."""
         x = self.encoder[0](self.stem(image))
         skips = [x]
         for level, (down, blocks) in enumerate(zip(self.downs, list(self.encoder)[1:], strict=True)):
@@ -167,7 +173,9 @@ class MobileNet(nn.Module):
         return x + place.to(x.dtype)
 
     def stylize(self, image: torch.Tensor) -> Stylized:
-        """All parts, for training; content is not clipped in training mode so that its gradient never dies."""
+        """All parts for image [N, 3, H, W] in [-1, 1], for training; content is not clipped in training mode so that
+        its gradient never dies.
+        """
         out = self.head(self.features(image)).float()
         content, logits = out[:, :3], out[:, 3:]
         mask = (logits * (1 / MASK_SLOPE) + 0.5).clamp(0, 1)
@@ -197,6 +205,7 @@ class Deployed(nn.Module):
     """The network as exported: batch norm folded, the mask's scale folded into the head, few elementwise steps.
 
     One clip to [-1, 1] serves content and mask: at full resolution every pass over the picture costs 0.1 to 0.4 ms.
+    ``forward`` takes and returns what the network's does in eval mode.
     """
 
     def __init__(self, net: MobileNet) -> None:

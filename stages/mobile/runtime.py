@@ -3,20 +3,23 @@
 import contextlib
 import json
 import os
+import reprlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from stages.common.device import usable_cores
 from stages.common.errors import ModelFileError
 from stages.common.modelfile import file_hash
 
 SIDECAR_VERSION = 1
-NEEDED = ("kind", "version", "style", "tier", "size", "multiple", "dynamic", "input", "outputs", "files")
+LARGEST_SIDE = 2048  # pixels; the most that export.size allows
+EXPORT = "export the model again: 'stylefactory run STYLE --upto export'"
 
 
 @contextlib.contextmanager
@@ -72,16 +75,77 @@ class MnnModule:
             raise ModelFileError(f"{path}: MNN cannot load this model")
 
     def __call__(self, image: np.ndarray) -> list[np.ndarray]:
-        """float32 [1, 3, H, W] → one float32 array per output."""
+        """float32 [1, 3, H, W] → one float32 array per output; for models of this project in [-1, 1]."""
         expr = mnn().expr
         value = expr.const(np.ascontiguousarray(image, np.float32), list(image.shape), expr.NCHW)
         results = self._module.forward([value])
         return [np.array(expr.convert(result, expr.NCHW).read()) for result in results]
 
 
+Count = Annotated[int, Field(ge=0)]
+Side = Annotated[int, Field(ge=1, le=LARGEST_SIDE)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Words = Annotated[str, Field(min_length=1)]
+
+
+class _Part(BaseModel):
+    """Types are taken as they stand ("64" is no number); keys that are not described here may be there, too."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="ignore")
+
+
+class InputContent(_Part):
+    """``input`` of the sidecar: the one tensor the model takes. This program feeds no other kind."""
+
+    name: Literal["image"]
+    layout: Literal["NCHW"]
+    channels: Literal["RGB"]
+    type: Literal["float32"]
+    from_uint8: Words = Field("value / 127.5 - 1", description="How a byte becomes what the model takes.")
+    alignment: Words | None = Field(None, description="Which crop of a photo it is.")
+
+
+class OutputsContent(_Part):
+    """``outputs`` of the sidecar: what each of the two tensors means, in words."""
+
+    styled: Words
+    mask: Words
+
+
+class FileContent(_Part):
+    """One model file: an entry of ``files`` of the sidecar, or ``golden``."""
+
+    sha256: Sha256
+    file: Words | None = Field(None, description="Its name; in files the entry's key is the name.")
+    bytes: Count | None = Field(None, description="Its size.")
+    sizes: list[Count] | None = Field(None, description="Input sides at which it was compared with torch, pixels.")
+    max_error: float | None = Field(None, ge=0, description="Largest difference to torch, scale [-1, 1].")
+    mean_error: float | None = Field(None, ge=0, description="Mean difference to torch; null where not measured.")
+
+
+class SidecarContent(_Part):
+    """``mobile.json`` as :func:`stages.mobile.export.describe` writes it. What has a default may be missing."""
+
+    kind: Literal["stylefactory-mobile"]
+    version: Literal[1] = Field(description="SIDECAR_VERSION; another one may mean other keys.")
+    style: Words
+    tier: Words = Field(description="Compute of the network: xs, s, m or l.")
+    size: Side = Field(description="Side of the input the model was trained for, pixels; a multiple of `multiple`.")
+    multiple: Side = Field(description="Sides of inputs must be multiples of it, pixels.")
+    dynamic: bool = Field(description="Whether it takes other sides than `size`.")
+    input: InputContent
+    outputs: OutputsContent
+    files: dict[str, FileContent] = Field(description="The .mnn and .onnx files by name.")
+    licence: str = ""
+    parameters: Count | None = Field(None, description="Trainable numbers.")
+    macs_256: Count | None = Field(None, description="Multiply-accumulates at 256 × 256 pixels.")
+    golden: FileContent | None = Field(None, description="An input with the outputs it must give, npz.")
+    training: dict[str, Any] = Field({}, description="Seed, parents, figures and settings; read by people only.")
+
+
 @dataclass(frozen=True)
 class Sidecar:
-    """What ``mobile.json`` says about the model files beside it."""
+    """What ``mobile.json`` says about the model files beside it; ``content`` fits :class:`SidecarContent`."""
 
     path: Path
     content: dict[str, Any]
@@ -92,11 +156,43 @@ class Sidecar:
         return int(self.content["size"])
 
 
+def check_sidecar(content: Any, path: Path) -> SidecarContent:
+    """The parsed JSON of the sidecar ``path``, every value looked at.
+
+    Raises:
+        ModelFileError: another kind or version, a missing key or a value that cannot be; one line for all of it.
+    """
+    if not isinstance(content, dict) or content.get("kind") != "stylefactory-mobile":
+        raise ModelFileError(f"{path}: not the sidecar of a mobile model; {EXPORT}")
+    version = content.get("version", SIDECAR_VERSION)
+    # before the rest: another version may have other keys
+    if type(version) is int and version != SIDECAR_VERSION:
+        raise ModelFileError(f"{path}: version {reprlib.repr(version)}, this program reads {SIDECAR_VERSION}; {EXPORT}")
+    try:
+        checked = SidecarContent.model_validate(content)
+    except ValidationError as error:
+        mistakes = [_mistake(part) for part in error.errors(include_url=False)]
+        more = f" and {len(mistakes) - 3} more" if len(mistakes) > 3 else ""
+        raise ModelFileError(f"{path}: {'; '.join(mistakes[:3])}{more}; {EXPORT}") from error
+    if checked.size % checked.multiple:
+        raise ModelFileError(f"{path}: size: {checked.size} is no multiple of {checked.multiple}; {EXPORT}")
+    return checked
+
+
+def _mistake(part: Any) -> str:
+    """One mistake as pydantic tells it: its key, the value, what is allowed; on one line whatever the key is."""
+    key = " ".join(".".join(map(str, part["loc"])).split())
+    if part["type"] == "missing":
+        return f"lacks {key}"
+    return f"{key}: {reprlib.repr(part['input'])}: {part['msg'].replace('Input should', 'must')}"
+
+
 def read_sidecar(model: Path) -> Sidecar:
     """The checked sidecar of ``X.mnn``, ``X.fp16.mnn`` or ``X.int8.mnn``: ``X.json`` in the same folder.
 
     Raises:
-        ModelFileError: model or sidecar absent, damaged, of another kind or version, or not belonging together.
+        ModelFileError: model or sidecar absent, damaged, of another kind or version, or not belonging together; or a
+            value of the sidecar that cannot be (:class:`SidecarContent` says what can).
     """
     model = Path(model)
     if not model.is_file():
@@ -108,19 +204,11 @@ def read_sidecar(model: Path) -> Sidecar:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ModelFileError(f"{path}: missing; it belongs beside {model.name} and says how to feed it") from error
-    except (OSError, ValueError) as error:
-        raise ModelFileError(f"{path}: not a readable sidecar ({error})") from error
-    if not isinstance(content, dict) or content.get("kind") != "stylefactory-mobile":
-        raise ModelFileError(f"{path}: not the sidecar of a mobile model")
-    missing = [key for key in NEEDED if key not in content]
-    if missing:
-        raise ModelFileError(f"{path}: lacks {', '.join(missing)}; export the model again")
-    if content["version"] != SIDECAR_VERSION:
-        raise ModelFileError(f"{path}: version {content['version']}, this program reads {SIDECAR_VERSION}")
-    files = content["files"]
-    known = files.get(model.name) if isinstance(files, dict) else None
+    except (OSError, ValueError, RecursionError) as error:  # the last: thousands of open brackets
+        raise ModelFileError(f"{path}: not a readable sidecar ({error}); {EXPORT}") from error
+    known = check_sidecar(content, path).files.get(model.name)
     # MNN may crash the process on a damaged file, so the hash comes first
-    if not isinstance(known, dict) or known.get("sha256") != file_hash(model):
+    if known is None or known.sha256 != file_hash(model):
         raise ModelFileError(f"{model}: is not the file its sidecar {path.name} describes (cut short or replaced)")
     return Sidecar(path, content)
 

@@ -21,7 +21,10 @@ def shift(images: torch.Tensor, pixels: torch.Tensor) -> torch.Tensor:
     and a network that has to agree with weakened pictures learns to draw blurred ones.
 
     Args:
-        images: float32 [N, C, H, W], sides larger than ``RIM``. pixels: [N, 2], less than ``RIM``.
+        images: float32 [N, C, H, W] of any range, sides larger than ``RIM``. pixels: [N, 2], less than ``RIM``.
+
+    Returns:
+        float32 [N, C, H, W]; at edges it may overshoot the range.
     """
     padded = F.pad(images, (RIM,) * 4, mode="reflect").contiguous()
     height, width = padded.shape[-2:]

@@ -91,6 +91,7 @@ def stylize_folder(source: Path, target: Path, stylizer: FrameStylizer) -> tuple
 
     Raises:
         InputError: no picture in the folder, or none usable (the reasons are in ``skipped.csv``).
+        SettingsError: ``target`` is there and no folder.
     """
     if target.exists() and not target.is_dir():
         raise SettingsError(f"{target}: exists and is not a folder")

@@ -175,7 +175,7 @@ def paste(photos: Tensor, results: Tensor, masks: Tensor, grow: float) -> Tensor
     """Results on the photos' own background: exactly the photo beyond the grown, feathered mask.
 
     Args:
-        photos, results: [N, 3, H, W]; masks: [N, 1, H, W] in [0, 1].
+        photos, results: [N, 3, H, W] in [-1, 1]; masks: [N, 1, H, W] in [0, 1].
         grow: how far beyond the mask the result still counts, share of the side.
     """
     where = region((masks > 0.5).to(photos.dtype), grow)

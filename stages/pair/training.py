@@ -1,4 +1,7 @@
-"""The translator's networks and one training step: supervised start on latent pairs, then unpaired beside them."""
+"""The translator's networks and one training step: supervised start on latent pairs, then unpaired beside them.
+
+Networks and unpaired losses are U-GAT-IT's (Kim et al. 2020); the mask, the region and the pairs are this project's.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -337,7 +340,10 @@ class Trainer:
 
 
 def faded(photo: Tensor, styled: Tensor, mask: Tensor) -> Tensor:
-    """The styled head that turns into the photo within the mask's soft edge, [N, 3, H, W]: the target of a pair."""
+    """The styled head that turns into the photo within the mask's soft edge: the target of a pair.
+
+    Pictures [N, 3, H, W] in [-1, 1], mask [N, 1, H, W] in [0, 1].
+    """
     return photo + inside(mask) * (styled - photo)
 
 

@@ -62,6 +62,22 @@ def test_missed_gate_is_an_error_with_the_figure(tmp_path: Path) -> None:
         export.export_files(lively(), tmp_path, photos, {"fp32": 0.0, "fp16": 1, "int8": 1}, dynamic=False)
 
 
+def test_a_file_that_gives_nan_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """NaN compares as neither larger nor smaller: it must not slip through the maximum over pictures and outputs."""
+    calls: list[int] = []
+
+    def spoilt(module: MnnModule, image: np.ndarray) -> list[np.ndarray]:
+        calls.append(1)
+        styled, mask = sound(module, image)
+        return [styled * np.nan if len(calls) == 2 else styled, mask]
+
+    sound = MnnModule.__call__
+    monkeypatch.setattr(MnnModule, "__call__", spoilt)
+    photos = torch.rand(3, 3, SIDE, SIDE) * 2 - 1
+    with pytest.raises(StageError, match=r"mobile\.mnn: differs from torch by nan"):
+        export.export_files(lively(), tmp_path, photos, {"fp32": 1, "fp16": 1, "int8": 1}, dynamic=False)
+
+
 def test_fixed_size_export_refuses_other_sizes(tmp_path: Path) -> None:
     photos, net = torch.rand(1, 3, SIDE, SIDE) * 2 - 1, lively()
     figures = export.export_files(net, tmp_path, photos, {"fp32": 1e-4, "fp16": 1, "int8": 1}, dynamic=False)

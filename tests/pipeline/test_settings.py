@@ -70,8 +70,8 @@ def leaves(model: type[BaseModel], prefix: tuple[str, ...] = ()) -> list[tuple[s
     for name, info in model.model_fields.items():
         if info.exclude or name == "styles":
             continue
-        nested = isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel)
-        found += leaves(info.annotation, (*prefix, name)) if nested else [(*prefix, name)]
+        kind, here = info.annotation, (*prefix, name)
+        found += leaves(kind, here) if isinstance(kind, type) and issubclass(kind, BaseModel) else [here]
     return found
 
 
@@ -122,6 +122,13 @@ def test_reference_names_every_key() -> None:
     text = reference()
     for path in leaves(Settings):
         assert f"`{'.'.join(path[1:])}`" in text
+
+
+def test_the_written_reference_is_what_is_rendered_now() -> None:
+    command = "python -m pipeline.settings.render --docs docs/settings.md"
+    text = reference() + "\n"
+    assert command in text
+    assert (REPO / "docs/settings.md").read_text() == text, f"docs/settings.md is not up to date; run: {command}"
 
 
 json_values = st.recursive(

@@ -25,7 +25,7 @@ class Estimate:
 
 
 def bootstrap(values: ArrayLike, clusters: Sequence[Any] | None = None, seed: int = 0, draws: int = 2000) -> Estimate:
-    """Mean of per-picture values with a percentile bootstrap interval.
+    """Mean of per-picture values with a percentile bootstrap interval (Efron 1979).
 
     ``clusters`` (one label per value, for instance the person) makes whole clusters the unit that is drawn:
     several pictures of one person are not independent, and treating them so makes intervals too narrow.
@@ -49,7 +49,7 @@ def bootstrap(values: ArrayLike, clusters: Sequence[Any] | None = None, seed: in
 
 
 def difference(a: ArrayLike, b: ArrayLike, seed: int = 0, draws: int = 2000) -> Estimate:
-    """mean(a) - mean(b) of two independent groups, with a bootstrap interval; n is the smaller group."""
+    """mean(a) - mean(b) of two independent groups, with a bootstrap interval (Efron 1979); n is the smaller group."""
     first, second = (np.asarray(v, dtype=np.float64) for v in (a, b))
     first, second = first[np.isfinite(first)], second[np.isfinite(second)]
     n = min(len(first), len(second))
@@ -65,8 +65,8 @@ def difference(a: ArrayLike, b: ArrayLike, seed: int = 0, draws: int = 2000) -> 
 
 
 def rate(successes: int, n: int) -> Estimate:
-    """Share of successes with Wilson's 95 % interval, which stays honest at 0 of n where the bootstrap says
-    [0, 0]."""
+    """Share of successes in [0, 1] with the 95 % interval of Wilson 1927, which stays honest at 0 of n where the
+    bootstrap says [0, 0]."""
     if n == 0:
         return Estimate(np.nan, np.nan, np.nan, 0)
     z = 1.96
@@ -77,7 +77,7 @@ def rate(successes: int, n: int) -> Estimate:
 
 
 def jackknife(statistic: Callable[[Groups], float], sizes: Sequence[int], seed: int = 0, groups: int = 10) -> Estimate:
-    """A statistic of several independent sets with a delete-a-group jackknife interval.
+    """A statistic of several independent sets with a delete-a-group jackknife interval (Kott 2001).
 
     ``statistic`` gets one index array per set; the interval comes from leaving out one tenth of one set at a
     time. Used for distances between sets: a bootstrap draws pictures twice, and a picture beside its own copy

@@ -95,9 +95,10 @@ def style_gap(
 def style_distance(pictures: Features, style: Features, photos: Features) -> NDArray[np.float64]:
     """Where each single picture stands between style (0) and photo (1): the kernel witness, scaled. [N] float64.
 
-    The witness of the KID kernel is the mean similarity to photos minus the mean similarity to style pictures. It is
-    scaled so that the style pictures average 0 and the photos 1, which makes groups and single pictures comparable;
-    pictures may lie beyond both ends. A picture that is itself in ``style`` or ``photos`` is not compared with itself.
+    The witness (Gretton et al. 2012) of the KID kernel is the mean similarity to photos minus the mean similarity to
+    style pictures. It is scaled so that the style pictures average 0 and the photos 1, which makes groups and single
+    pictures comparable; pictures may lie beyond both ends. A picture that is itself in ``style`` or ``photos`` is not
+    compared with itself.
     """
     rows, real, untouched = (as_matrix(f) for f in (pictures, style, photos))
 
