@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from pipeline.settings.base import Section
 
@@ -269,6 +269,12 @@ class Direction(Section):
     layers: list[int] = Field(default_factory=list, description="Indices of the w layers it acts on; empty = all.")
     low: float = Field(-1.0, description="Smallest move, in standard deviations of w along the direction.")
     high: float = Field(1.0, description="Largest move; each sample draws uniformly between the two.")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "Direction":
+        if self.low > self.high:
+            raise ValueError(f"low {self.low:g} is above high {self.high:g}")
+        return self
 
 
 class GenerateSettings(Section):

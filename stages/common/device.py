@@ -113,6 +113,15 @@ def average_gradients(parameters: Iterable[torch.nn.Parameter]) -> None:
         grad.copy_(part.view_as(grad))
 
 
+def average(value: torch.Tensor) -> torch.Tensor:
+    """Mean over torchrun's processes, which must all ask, of a float32 tensor [...]; the tensor itself with one."""
+    if not (distributed.is_available() and distributed.is_initialized()) or distributed.get_world_size() == 1:
+        return value
+    total = value.clone()
+    distributed.all_reduce(total)
+    return total / distributed.get_world_size()
+
+
 def any_process(flag: bool) -> bool:
     """Whether ``flag`` is set in any of torchrun's processes; all must ask, and wait here for each other."""
     if not (distributed.is_available() and distributed.is_initialized()):

@@ -16,6 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from stages.common.device import average
+
 # Decomposition low-pass of the symlet with 6 vanishing moments (Daubechies 1992), normalised to sum 1 below.
 SYM6 = (
     0.015404109327027373,
@@ -331,14 +333,14 @@ class AdaptiveAugment:
             return augment(images.float(), self.operations, self.p)
 
     def observe(self, real_logits: Tensor) -> None:
-        """Note D's logits of augmented real images."""
-        self._signs.append(real_logits.detach().sign().mean())
+        """Note D's logits of augmented real images: over all processes, or each would have a p of its own."""
+        self._signs.append(average(real_logits.detach().sign().mean()))
 
     def adjust(self, nimg: int) -> None:
         """Move p after `nimg` images, by the logits observed since the last call."""
         if not self._signs:
             return
-        self.rt = float(torch.stack(self._signs).mean())
+        self.rt = float(torch.stack([sign.cpu() for sign in self._signs]).mean())  # a checkpoint's are on the CPU
         self._signs = []
         if self.target > 0:
             step = np.sign(self.rt - self.target) * nimg / (self.kimg * 1000)

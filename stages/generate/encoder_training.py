@@ -16,6 +16,7 @@ from stages.common.dataset import sample_indices
 from stages.common.device import Device, average_gradients
 from stages.common.ema import EMA, half_life_beta
 from stages.common.loop import train
+from stages.common.seeding import seed_all
 from stages.generate.encoder import Encoder, EncoderConfig
 from stages.generate.latents import LatentSpace
 from stages.generate.networks import Discriminator, Generator
@@ -69,6 +70,7 @@ def train_encoder(
     generator.to(device.device), discriminator.to(device.device)
     space = LatentSpace.of(generator)
     arch = generator.arch
+    seed_all(seed, "encoder weights")  # the same in every process, whatever ran before
     encoder = Encoder(EncoderConfig(arch.resolution, arch.num_ws, arch.w_dim))
     if start is not None:
         encoder.load_state_dict(start.state_dict())
@@ -78,28 +80,32 @@ def train_encoder(
     encoder = encoder.to(device.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     ema = EMA(encoder)
     optimiser = torch.optim.Adam(encoder.parameters(), lr=settings.lr, betas=(0.9, 0.99))
-    base_lr, total = settings.lr, int(settings.kimg * 1000)
-    share = 0 if photos is None else settings.batch // 2
+    for group in optimiser.param_groups:
+        group["base_lr"] = settings.lr  # what the loop's guard halves
+    total, batch = int(settings.kimg * 1000), max(2, settings.batch // device.world)
+    share = 0 if photos is None else batch // 2
 
     def step(nimg: int) -> Mapping[str, Tensor]:
         progress = nimg / total
-        for group in optimiser.param_groups:  # a guard's halved rate survives: it scales "base_lr"
-            group["lr"] = group.setdefault("base_lr", base_lr) * min(1.0, 4.0 * (1.02 - progress))
+        for group in optimiser.param_groups:
+            group["lr"] = group["base_lr"] * min(1.0, 4.0 * (1.02 - progress))
         n_photos = share if progress >= PHOTO_START else 0
         losses: dict[str, Tensor] = {}
-        ws = sample_ws(generator, settings.batch - n_photos, device)
+        ws = sample_ws(generator, batch - n_photos, device)
         with torch.no_grad(), device.autocast():
             samples = generator.synthesis(ws, "random").clamp(-1, 1)
-        batch, target = disturb(samples), samples
+        given, target = disturb(samples), samples
         weights = region_weights(None, samples)
         if n_photos and photos is not None:
-            chosen = torch.from_numpy(sample_indices(len(photos), nimg, n_photos, seed))
+            # every process has an order of its own, of which it takes its share
+            start, own_seed = nimg // device.world, seed * device.world + device.rank
+            chosen = torch.from_numpy(sample_indices(len(photos), start, n_photos, own_seed))
             real = to_float(photos[chosen], device)
             head = None if masks is None else masks[chosen].to(device.device).float() / 255
-            batch = torch.cat([disturb(real), batch])
+            given = torch.cat([disturb(real), given])
             target, weights = real, region_weights(head, real)
         with device.autocast():
-            found = encoder(batch)
+            found = encoder(given)
         losses["w"] = ((found[n_photos:] - ws) / encoder.w_scale).square().mean()
         loss = losses["w"]
         if n_photos:
@@ -123,7 +129,7 @@ def train_encoder(
         {"encoder": encoder, "ema": ema, "optimiser": optimiser},
         step,
         total,
-        settings.batch,
+        batch * device.world,
         seed,
         checkpoint_nimg=max(settings.batch, total // 10),
         stats_nimg=max(settings.batch, total // 50),

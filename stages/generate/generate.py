@@ -1,6 +1,7 @@
 """Stage `generate`: thousands of varied styled faces, sampled and from inverted photos, filtered, in shards."""
 
 import math
+import shutil
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,7 +30,7 @@ from stages.generate.landmark_net import load_landmark_net
 from stages.generate.latents import LatentSpace
 from stages.generate.models import load_stylegan
 from stages.generate.networks import Generator
-from stages.generate.production import LANDMARKS, make_shard, truncation
+from stages.generate.production import LANDMARKS, load_fused, make_shard, shard_name, truncation
 from stages.generate.yield_filter import YieldFilter
 
 OWN_SAMPLES = 128
@@ -47,6 +48,7 @@ def inputs(settings: Settings, style: str) -> Sequence[Path]:
         Path("data/photos"),
         Path(f"data/style_faces/{style}"),
         Path(f"data/curation/{style}.csv"),
+        LANDMARKS,
     ]
 
 
@@ -70,8 +72,8 @@ def fit_filter(root: Path, style: str, resolution: int, loss: float, own: Tensor
 
 @torch.no_grad()
 def own_samples(ctx: StageContext, source: Generator) -> Tensor:
-    """Samples of the fused model as production makes them, [N, 3, R, R] in [-1, 1]."""
-    fused, _, _ = load_stylegan(ctx.root / f"models/{ctx.style}/fused.safetensors")
+    """Samples of the fused model as production makes them, but for `directions`; [N, 3, R, R] in [-1, 1]."""
+    fused = load_fused(ctx.root / f"models/{ctx.style}/fused.safetensors", source)
     z = torch.randn(OWN_SAMPLES, source.arch.z_dim, generator=seeded(ctx.settings.common.seed, "own samples"))
     ws = source.mapping(z, truncation(ctx.settings.generate, source.arch.num_ws))
     return torch.cat([fused.synthesis(part, "const").clamp(-1, 1) for part in ws.split(32)])
@@ -113,13 +115,20 @@ def jobs(ctx: StageContext) -> list[dict[str, Any]]:
     if settings.inverted:
         index = FaceDataset(ctx.root / "data/photos", common.resolution, cache=ctx.root / "work/cache").index
         rows = np.flatnonzero(index["split"].to_numpy() != "test")[: settings.inverted]
-        for part in np.array_split(rows, max(1, math.ceil(len(rows) / settings.shard_size), workers(ctx))):
+        parts = max(1, math.ceil(len(rows) / settings.shard_size), workers(ctx))
+        for part in np.array_split(rows, parts):
             if len(part):
                 ids = index["id"].iloc[part].tolist()
                 mine = {k: v for k, v in drops.items() if k.removeprefix("i-") in ids}
                 out.append(
                     base
-                    | {"number": len(out), "kind": "inverted", "wanted": len(part), "rows": part.tolist()}
+                    | {
+                        "number": len(out),
+                        "parts": parts,
+                        "kind": "inverted",
+                        "wanted": len(part),
+                        "rows": part.tolist(),
+                    }
                     | {"photo_ids": ids, "splits": index["split"].iloc[part].tolist(), "drops": mine}
                 )
     return out
@@ -152,10 +161,10 @@ def near_duplicates(latents: dict[str, NDArray[np.float16]], space: LatentSpace,
     return out
 
 
-def read_latents(folder: Path) -> dict[str, NDArray[np.float16]]:
-    """Latents w [num_ws, w_dim], float16, of all shards by id, in shard order."""
+def read_latents(files: Sequence[Path]) -> dict[str, NDArray[np.float16]]:
+    """Latents w [num_ws, w_dim], float16, of the shards' files by id, in their order."""
     out: dict[str, NDArray[np.float16]] = {}
-    for path in sorted(folder.glob("*.npz")):
+    for path in files:
         with np.load(path) as file:
             out |= {name: file[name] for name in file.files}
     return out
@@ -172,19 +181,21 @@ def main(ctx: StageContext) -> None:
         judge.save(ctx.work / "filter.npz")
     with atomic_path(ctx.work / "directions.npz") as temporary, temporary.open("wb") as file:
         np.savez(file, offsets=build(source, space, settings.directions).numpy())
-    results = map_shards(make_shard, jobs(ctx), workers(ctx), ctx.work / "done", label="generate")
+    made = jobs(ctx)
+    results = map_shards(make_shard, made, workers(ctx), ctx.work / "done", label="generate")
     rows = [row for result in results for row in result["rows"]]
     rejected = [row for result in results for row in result["rejected"]]
-    latents = read_latents(ctx.work / "latents")
+    # by name: a run resumed with other cores has left shards behind that are not its own
+    latents = read_latents([ctx.work / "latents" / f"{shard_name(job)}.npz" for job in made])
     repeats = near_duplicates(latents, space, settings.duplicate_distance)
     rejected += [row | {"reason": f"duplicate of {repeats[row['id']]}"} for row in rows if row["id"] in repeats]
     rows = [row for row in rows if row["id"] not in repeats]
-    _check_yield(ctx, rows, rejected)
-    publish(ctx, rows, rejected, {row["id"]: latents[row["id"]] for row in rows})
+    _check_yield(ctx, sum(job["wanted"] for job in made), rows, rejected)
+    shards = [ctx.work / "shards" / f"{shard_name(job)}.tar" for job in made]
+    publish(ctx, shards, rows, rejected, {row["id"]: latents[row["id"]] for row in rows})
 
 
-def _check_yield(ctx: StageContext, rows: list[dict[str, Any]], rejected: list[dict[str, Any]]) -> None:
-    wanted = ctx.settings.generate.sampled + ctx.settings.generate.inverted
+def _check_yield(ctx: StageContext, wanted: int, rows: list[dict[str, Any]], rejected: list[dict[str, Any]]) -> None:
     if len(rows) < max(1, LEAST_YIELD * wanted):
         causes = ", ".join(f"{name} {count}" for name, count in Counter(r["reason"] for r in rejected).most_common(3))
         raise StageError(
@@ -195,17 +206,17 @@ def _check_yield(ctx: StageContext, rows: list[dict[str, Any]], rejected: list[d
 
 def publish(
     ctx: StageContext,
+    shards: Sequence[Path],
     rows: list[dict[str, Any]],
     rejected: list[dict[str, Any]],
     latents: dict[str, NDArray[np.float16]],
 ) -> None:
     """Put shards, index, latents, rejections and preview in `data/styled/STYLE`, and the figures in the report."""
     out = ctx.work / "publish"
-    (out / "shards").mkdir(parents=True, exist_ok=True)
-    for path in sorted((ctx.work / "shards").glob("*.tar")):
-        target = out / "shards" / path.name
-        if not target.exists():
-            target.hardlink_to(path)
+    shutil.rmtree(out, ignore_errors=True)  # of a run that was killed here
+    (out / "shards").mkdir(parents=True)
+    for path in shards:
+        (out / "shards" / path.name).hardlink_to(path)
     index = pd.DataFrame(rows)
     write_index(out / "index.csv", index)
     write_index(out / "rejected.csv", pd.DataFrame(rejected or None, columns=None if rejected else ["id", "reason"]))

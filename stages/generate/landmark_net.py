@@ -110,11 +110,13 @@ def train_landmark_net(
     """Train on images uint8 [N, 3, 64, 64] with points [N, 3, 2] in [0, 1], NaN = unknown (teaches nothing there)."""
     net = LandmarkNet().train()
     optimiser = torch.optim.Adam(net.parameters(), lr=lr)
+    optimiser.param_groups[0]["base_lr"] = lr  # what the loop's guard halves
     total = int(kimg * 1000)
     known = torch.from_numpy(points).float()
 
     def step(nimg: int) -> dict[str, Tensor]:
-        optimiser.param_groups[0]["lr"] = lr * min(1.0, 3.0 * (1.02 - nimg / total))
+        group = optimiser.param_groups[0]
+        group["lr"] = group["base_lr"] * min(1.0, 3.0 * (1.02 - nimg / total))
         chosen = torch.randint(0, len(images), (batch,))
         x, target = augment(images[chosen].float().div(127.5).sub(1), known[chosen])
         weight = torch.where(target.isnan(), 0.0, 1.0 + 12.0 * target.nan_to_num(0))

@@ -1,4 +1,4 @@
-"""Samples that come too close to a photo the source was trained on are dropped wherever samples are made.
+"""Samples that come too close to a photo the source was trained on are dropped from demo photos and generated sets.
 
 Beside the source lies a 64-bit perceptual hash of every training photo (Zauner 2010; no picture can be made from it)
 and of its mirror image, which training shows too. Noise, JPEG or a pixel's shift change at most `NEAR_BITS` of them in

@@ -13,6 +13,7 @@ from pathlib import Path
 from torch import Tensor
 
 from pipeline.settings import load_settings
+from stages.common.arguments import positive
 from stages.common.dataset import FaceDataset
 from stages.common.device import Device, setup
 from stages.common.errors import FactoryError, InputError
@@ -53,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--style", required=True, help="the outer style, whose model draws the result")
     parser.add_argument("--inner", required=True, help="the style whose generated faces are nested")
-    parser.add_argument("--number", type=int, default=12)
+    parser.add_argument("--number", type=positive, default=12)
     parser.add_argument("--params", type=Path, default=Path("params.yaml"))
     args = parser.parse_args(argv)
     try:

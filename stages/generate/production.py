@@ -26,6 +26,7 @@ from stages.common.seeding import derive, rng
 from stages.common.seeding import generator as seeded
 from stages.common.shards import write_shard
 from stages.generate.encoder import Encoder, load_encoder
+from stages.generate.fusion import rebase_affines, same_mapping
 from stages.generate.inversion import invert
 from stages.generate.landmark_net import POINTS, LandmarkNet, find_landmarks, load_landmark_net
 from stages.generate.latents import LatentSpace
@@ -70,12 +71,12 @@ def make_shard(job: Mapping[str, Any]) -> dict[str, Any]:
     """Make one shard.
 
     job: root, style, work (folder), number, kind ("sampled" | "inverted"), wanted, settings (of generate), seed, device
-    (arguments of `setup`), drops ({id: reason}); sampled: first, attempts; inverted: rows (of data/photos), photo_ids,
-    splits.
+    (arguments of `setup`), drops ({id: reason}); sampled: first, attempts; inverted: parts (how many the photos are
+    split into), rows (of data/photos), photo_ids, splits.
 
     Returns:
         {"rows": [...], "rejected": [...]}: index rows of the accepted and of the refused samples. The shard is
-        `work/shards/<number>.tar`, its latents `work/latents/<number>.npz`.
+        `work/shards/<name>.tar`, its latents `work/latents/<name>.npz` with the name of :func:`shard_name`.
     """
     settings = GenerateSettings(**job["settings"])
     models = load_models(job["root"], job["style"], job["work"], repr(sorted(job["settings"].items())), *job["device"])
@@ -93,12 +94,29 @@ def make_shard(job: Mapping[str, Any]) -> dict[str, Any]:
                 accepted.append((row, pictures, faces.ws[k]))
         if len(accepted) >= job["wanted"]:
             break
-    name = f"{job['number']:06d}"
+    name = shard_name(job)
     write_shard(work / "shards" / f"{name}.tar", ((row["id"], pictures) for row, pictures, _ in accepted))
     with atomic_path(work / "latents" / f"{name}.npz") as temporary, temporary.open("wb") as file:
         latents = {row["id"]: ws.half().numpy() for row, _, ws in accepted}
         np.savez(file, allow_pickle=False, **latents)  # type: ignore[arg-type]
     return {"rows": [row for row, _, _ in accepted], "rejected": rejected}
+
+
+def shard_name(job: Mapping[str, Any]) -> str:
+    """Of the files of one job; for inverted photos with the number of parts, which follows the cores."""
+    return f"{job['number']:06d}" + (f"of{job['parts']}" if job["kind"] == "inverted" else "")
+
+
+def load_fused(path: Path, source: Generator) -> Generator:
+    """The fused generator, answering to the source's w: production draws both from the same.
+
+    Where fusion kept another parent's mapping network, its affine layers are re-based onto the source's w.
+    """
+    fused, _, _ = load_stylegan(path)
+    own, wanted = fused.state_dict(), source.state_dict()
+    if not same_mapping(own, wanted):
+        fused.load_state_dict(rebase_affines(own, wanted, z_dim=source.arch.z_dim))
+    return fused
 
 
 @lru_cache(maxsize=1)
@@ -107,7 +125,7 @@ def load_models(root: str, style: str, work: str, settings_key: str, *device: An
     place = setup(*device)
     base = Path(root) / "models"
     source, source_d, _ = load_stylegan(base / "source/source.safetensors")
-    fused, _, _ = load_stylegan(base / style / "fused.safetensors")
+    fused = load_fused(base / style / "fused.safetensors", source)
     _, style_d, _ = load_stylegan(base / style / "transferred.safetensors")
     if source_d is None:
         raise ValueError("a source without a discriminator passed the source stage")

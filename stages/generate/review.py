@@ -6,6 +6,7 @@ one row per face on the sheets, `decision` empty, keep or drop. `generate` and `
 """
 
 import argparse
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline.settings import load_settings
+from stages.common.arguments import positive
 from stages.common.atomic import write_text
 from stages.common.errors import FactoryError, InputError
 from stages.common.images import grid, write_png
@@ -75,7 +77,7 @@ def contact_sheets(root: Path, style: str, count: int = SHOWN) -> int:
 
 
 def accept(root: Path, style: str, pictures_folder: Path) -> int:
-    """Copy the kept faces into the style's picture folder as pictures of the next round; how many were new.
+    """Copy the kept faces into the style's picture folder as pictures of the next round; returns how many.
 
     Raises:
         InputError: nothing is marked keep, or a kept face is no longer among the generated ones.
@@ -87,7 +89,8 @@ def accept(root: Path, style: str, pictures_folder: Path) -> int:
     missing = [i for i in ids if i not in images]
     if missing:
         raise InputError(f"{missing[0]} is marked keep but is not among the generated faces of '{style}' any more")
-    rounds = [int(p.name.split("_")[0].removeprefix("round")) for p in pictures_folder.glob("round*_*.png")]
+    names = (re.fullmatch(r"round(\d+)_.*\.png", path.name) for path in pictures_folder.glob("round*.png"))
+    rounds = [int(name[1]) for name in names if name]
     number = max(rounds, default=0) + 1
     for name, image in images.items():
         write_png(pictures_folder / f"round{number}_{name}.png", image)
@@ -103,7 +106,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="stylefactory review", description=__doc__)
     parser.add_argument("--style", required=True, help="name of a style in params.yaml")
     parser.add_argument("--accept", action="store_true", help="kept faces become pictures of the next round")
-    parser.add_argument("--count", type=int, default=SHOWN, help="faces to show")
+    parser.add_argument("--count", type=positive, default=SHOWN, help="faces to show")
     parser.add_argument("--params", type=Path, default=Path("params.yaml"))
     args = parser.parse_args(argv)
     try:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from stages.common.arguments import positive
 from stages.common.device import setup
 from stages.common.errors import FactoryError, InputError
 from stages.common.images import grid, to_uint8, write_png
@@ -29,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Sample a model; returns the exit code."""
     parser = argparse.ArgumentParser(prog="stylefactory generate", description=__doc__)
     parser.add_argument("model", help="model file, style name, or 'source'")
-    parser.add_argument("--number", type=int, default=64, help="pictures")
+    parser.add_argument("--number", type=positive, default=64, help="pictures")
     parser.add_argument("--psi", type=float, default=0.75, help="truncation; lower is cleaner and less varied")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("samples"), help="folder for the pictures and grid.png")

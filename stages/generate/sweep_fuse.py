@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
+from pydantic import ValidationError
 from scipy.spatial.distance import pdist, squareform
 from torch import Tensor
 
@@ -24,7 +25,7 @@ from pipeline.settings.generate import FuseSettings
 from stages.common.dataset import FaceDataset, write_index
 from stages.common.device import Device, setup
 from stages.common.distances import diversity, head_only, style_gap
-from stages.common.errors import FactoryError, InputError
+from stages.common.errors import FactoryError, InputError, SettingsError
 from stages.common.features import FeatureNet, feature_net
 from stages.common.images import grid, to_uint8, write_png
 from stages.common.progress import log, track
@@ -186,15 +187,23 @@ def sweep(
     samples: int,
     device: Device,
 ) -> pd.DataFrame:
-    """Measure every cell, write sheet and table, return the table."""
-    measured = bench(root, style, settings, samples, device)
+    """Measure every cell, write sheet and table, return the table.
+
+    Raises:
+        SettingsError: a mid or width that `fuse` does not take.
+    """
     cells: list[tuple[str, Path, FuseSettings]] = []
     for name, path in snapshots(root, style, snapshot_count).items():
         for kind in schedules:
             for mid in mids:
                 for width in widths if kind != "swap" else widths[:1]:
                     changed = settings.fuse.model_dump() | {"schedule": kind, "mid": mid, "width": width}
-                    cells.append((name, path, FuseSettings(**changed)))
+                    try:
+                        cells.append((name, path, FuseSettings(**changed)))
+                    except ValidationError as error:
+                        wrong = error.errors()[0]
+                        raise SettingsError(f"--{wrong['loc'][0]}s: {wrong['input']}: {wrong['msg']}") from error
+    measured = bench(root, style, settings, samples, device)
     rows: list[dict[str, object]] = []
     tiles: list[NDArray[np.uint8]] = list(to_uint8(measured.photo_images[:SHOWN]))
     captions = ["source", *[""] * (SHOWN - 1)]

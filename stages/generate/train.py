@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.settings.generate import GanSettings
-from stages.common.device import Device, average_gradients
+from stages.common.device import Device, average, average_gradients
 from stages.common.ema import EMA, half_life_beta
 from stages.common.loop import Stateful
 from stages.generate import losses
@@ -240,7 +240,7 @@ class GanTrainer:
             if not ws.requires_grad:  # the mapping is frozen
                 ws = ws.detach().requires_grad_()
             lengths = losses.path_lengths(self.G.synthesis(ws), ws)
-        mean = self.path_mean.value.to(lengths.device).lerp(lengths.detach().mean(), 0.01)
+        mean = self.path_mean.value.to(lengths.device).lerp(average(lengths.detach().mean()), 0.01)
         self.path_mean.value = mean
         penalty = (lengths - mean).square().mean()
         (penalty * self.options.path_weight * self.options.path_interval).backward()

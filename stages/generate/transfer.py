@@ -66,7 +66,7 @@ def main(ctx: StageContext) -> None:
 
     def keep(nimg: int) -> None:
         # Early on faces are half source, half style: with few pictures to measure on, such a one may win by luck.
-        if ctx.device.rank == 0 and nimg > total / 2:
+        if ctx.device.rank == 0 and nimg - settings.batch >= total / 2:
             save_stylegan(candidates / f"{nimg:09d}.safetensors", trainer.averaged, None, {"nimg": nimg})
 
     result = train(

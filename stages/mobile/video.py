@@ -25,7 +25,7 @@ def stylize_video(source: Path, target: Path, stylizer: FrameStylizer) -> dict[s
 
     Raises:
         InputError: not a video, no picture in it (sound only), no decodable frame.
-        StageError: this OpenCV cannot write the target's format.
+        StageError: this OpenCV cannot write the target's format, or not all frames arrived in the file.
     """
     if not source.is_file():
         raise InputError(f"{source}: no such file")
@@ -64,7 +64,7 @@ def _write(
                 if stylizer.options.whole_frame:
                     drawn, count = stylizer(frame)
                 else:
-                    quads = follower.update(stylizer.quads(frame))
+                    quads = follower.update(stylizer.quads(frame), one=not stylizer.options.all_faces)
                     drawn, count = frame, len(quads)
                     for quad in quads:
                         drawn = stylizer.paste(drawn, quad)
@@ -73,7 +73,17 @@ def _write(
                 progress.update(written)
     finally:
         writer.release()
+    _check(path, written)
     return written, faces
+
+
+def _check(path: Path, written: int) -> None:
+    """OpenCV does not say when writing fails, on a full disk for instance: count the frames that arrived."""
+    capture = cv2.VideoCapture(str(path))
+    found = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) if capture.isOpened() else 0
+    capture.release()
+    if found < written:
+        raise StageError(f"{found} of {written} frames arrived in the video; is the disk full?")
 
 
 def _frames(capture: cv2.VideoCapture, first: np.ndarray) -> Iterator[np.ndarray]:
@@ -94,8 +104,8 @@ class Follower:
     def __init__(self) -> None:
         self._tracks: list[tuple[np.ndarray, int]] = []
 
-    def update(self, quads: list[np.ndarray]) -> list[np.ndarray]:
-        """Crops found in this frame, float [4, 2] each → crops to draw."""
+    def update(self, quads: list[np.ndarray], one: bool = False) -> list[np.ndarray]:
+        """Crops found in this frame, float [4, 2] each → crops to draw; ``one``: at most one, the one just found."""
         old, tracks = list(self._tracks), []
         for quad in quads:
             match = next((i for i, (was, _) in enumerate(old) if _near(was, quad)), None)
@@ -103,7 +113,8 @@ class Follower:
                 was, _ = old.pop(match)
                 quad = (1 - FOLLOW) * was + FOLLOW * quad
             tracks.append((quad, 0))
-        tracks += [(quad, lost + 1) for quad, lost in old if lost < KEEP_FRAMES]
+        if not (one and tracks):  # another face of that size a frame ago is another person
+            tracks += [(quad, lost + 1) for quad, lost in old if lost < KEEP_FRAMES]
         self._tracks = tracks
         return [quad for quad, _ in tracks]
 

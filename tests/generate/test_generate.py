@@ -7,10 +7,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from pydantic import ValidationError
 
 from stages.common.dataset import FaceDataset
-from stages.common.errors import InputError, StageError
-from stages.generate import fuse, generate, production
+from stages.common.errors import InputError, SettingsError, StageError
+from stages.generate import fuse, generate, production, sweep_fuse
 from stages.generate.latents import LatentSpace
 from stages.generate.models import load_stylegan, save_stylegan
 from stages.generate.networks import Architecture, Generator
@@ -86,6 +87,49 @@ def test_a_restart_makes_only_missing_shards(project: Path, monkeypatch: pytest.
     assert len(pd.read_csv(project / "data/styled/toon/index.csv")) == 14
 
 
+def test_a_run_resumed_with_other_cores_publishes_its_own_shards_only(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Photos are split over the cores: three shards of the first attempt are no part of the second's one."""
+    index = run(project)
+    monkeypatch.setattr(generate, "_check_yield", lambda *_: (_ for _ in ()).throw(RuntimeError("killed")))
+    monkeypatch.setattr(generate, "workers", lambda ctx: 3)
+    with pytest.raises(RuntimeError, match="killed"):
+        generate.main(context(project, "generate", generate=SMALL))
+    monkeypatch.undo()
+    (project / "work/toon/generate/publish/shards").mkdir(parents=True)
+    (project / "work/toon/generate/publish/shards/000009.tar").write_bytes(b"left by a killed run")
+    pd.testing.assert_frame_equal(run(project), index)
+    folder = project / "data/styled/toon"
+    assert sorted(path.name for path in (folder / "shards").iterdir()) == ["000000.tar", "000001.tar", "000002of1.tar"]
+    assert len(FaceDataset(folder, 32, fields=("styled",), cache=project / "cache")) == 14
+
+
+def test_fewer_photos_than_asked_for_are_no_low_yield(project: Path) -> None:
+    index = run(project, inverted=1000)
+    assert (index["kind"] == "inverted").sum() < 14
+
+
+def test_a_fused_model_with_a_mapping_of_its_own_answers_to_the_sources_w(project: Path) -> None:
+    fuse.main(context(project, "fuse"))
+    path = project / "models/toon/fused.safetensors"
+    source = load_stylegan(project / "models/source/source.safetensors")[0]
+    fused = load_stylegan(path)[0]
+    ws = source.mapping(torch.randn(4, ARCH.z_dim, generator=torch.Generator().manual_seed(0)))
+    wanted = fused.synthesis(ws, "const")
+    same = production.load_fused(path, source)
+    assert torch.equal(same.synthesis(ws, "const"), wanted)
+    # the same model in other coordinates: w doubled, which its affine layers undo
+    state = fused.state_dict()
+    last = f"mapping.fc{ARCH.mapping_layers - 1}"
+    state |= {f"{last}.{part}": 2 * state[f"{last}.{part}"] for part in ("weight", "bias")}
+    state |= {name: value / 2 for name, value in state.items() if name.endswith("affine.weight")}
+    fused.load_state_dict(state)
+    save_stylegan(path, fused, None, {})
+    assert (fused.synthesis(ws, "const") - wanted).abs().mean() > 0.01
+    torch.testing.assert_close(production.load_fused(path, source).synthesis(ws, "const"), wanted, atol=1e-3, rtol=0)
+
+
 def test_dropped_ids_are_left_out_and_replaced(project: Path) -> None:
     first = run(project)
     victim = first["id"][2]
@@ -150,3 +194,15 @@ def test_directions_move_samples(project: Path) -> None:
         after = file[plain["id"][0]].astype(np.float32)
     moved = np.abs(after - before).max(1)
     assert (moved[:2] > 1e-2).all() and (moved[2:] < 1e-2).all()
+
+
+def test_a_sweep_refuses_settings_before_it_measures(project: Path) -> None:
+    settings = context(project, "fuse").settings
+    for mids, widths, message in (([99.0], [0.3], "--mids: 99"), ([0.5], [0.0], "--widths: 0")):
+        with pytest.raises(SettingsError, match=message):
+            sweep_fuse.sweep(project, "toon", settings, mids, widths, 1, ["smooth"], 64, None)  # type: ignore[arg-type]
+
+
+def test_a_direction_from_high_to_low_is_refused() -> None:
+    with pytest.raises(ValidationError, match="low 2 is above high 1"):
+        context(Path("/tmp"), "x", generate={"directions": {"turn": {"low": 2.0, "high": 1.0}}})

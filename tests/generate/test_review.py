@@ -2,12 +2,13 @@
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from stages.common.errors import InputError
-from stages.common.images import read_image
-from stages.generate import fuse, generate, review
+from stages.common.images import read_image, write_png
+from stages.generate import fuse, generate, review, sample
 from stages.generate.curation import curation_file, dropped, kept, read_decisions
 from tests.generate.conftest import context
 from tests.generate.test_generate import SMALL
@@ -52,9 +53,14 @@ def test_review_shows_faces_keeps_decisions_and_starts_a_round(project: Path) ->
     assert review.contact_sheets(project, "toon", 6) == 6
     assert kept(path) == [table.loc[1, "id"]]
     assert review.accept(project, "toon", project / "raw") == 1
+    write_png(project / "raw/round_glasses.png", np.zeros((8, 8, 3), np.uint8))  # an artist's own
     assert review.accept(project, "toon", project / "raw") == 1
     name = table.loc[1, "id"]
-    assert sorted(p.name for p in (project / "raw").iterdir()) == [f"round1_{name}.png", f"round2_{name}.png"]
+    assert sorted(p.name for p in (project / "raw").iterdir()) == [
+        f"round1_{name}.png",
+        f"round2_{name}.png",
+        "round_glasses.png",
+    ]
 
 
 def test_doubtful_faces_come_first() -> None:
@@ -66,3 +72,12 @@ def test_doubtful_faces_come_first() -> None:
 def test_review_needs_generated_faces(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="run the style up to generate first"):
         review.contact_sheets(tmp_path, "toon")
+
+
+@pytest.mark.parametrize("text", ["0", "-3", "1.5", "many"])
+def test_wrong_counts_are_one_line_and_exit_2(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for main, option in ((review.main, "--count"), (sample.main, "--number")):
+        with pytest.raises(SystemExit) as stopped:
+            main(["--style", "toon", f"{option}={text}"] if main is review.main else ["toon", f"{option}={text}"])
+        assert stopped.value.code == 2
+        assert f"argument {option}: '{text}' is no whole number from 1 on" in capsys.readouterr().err

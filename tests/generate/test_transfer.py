@@ -58,6 +58,15 @@ def test_a_transfer_publishes_its_best_snapshot(four_validation_pictures: Path) 
     assert (root / "reports/toon/transfer/grid_transfer.png").is_file()
 
 
+def test_as_many_candidates_as_asked_for_where_the_batch_does_not_divide_the_middle(
+    four_validation_pictures: Path,
+) -> None:
+    root = four_validation_pictures
+    transfer.main(context(root, kimg=0.07, batch=16))
+    summary = json.loads((root / "reports/toon/transfer/summary.json").read_text())
+    assert [candidate["nimg"] for candidate in summary["candidates"]] == [64, 80]
+
+
 def test_too_few_validation_pictures_are_said(project: Path) -> None:
     transfer.main(context(project, snapshots=1))
     summary = json.loads((project / "reports/toon/transfer/summary.json").read_text())

@@ -14,6 +14,7 @@ from pipeline.settings.mobile import MobileSettings
 from stages.common.device import Device
 from stages.common.embedder import FaceEmbedder
 from stages.generate import fuse, generate
+from stages.generate.ada import AdaptiveAugment, AugmentSet
 from stages.generate.encoder_training import train_encoder
 from stages.generate.feature_loss import load_features
 from stages.generate.networks import Discriminator, Generator
@@ -69,6 +70,18 @@ def test_networks_give_the_reference_numbers(shared: Path) -> None:
         logits = D(vectors["d_in"].cuda()).cpu()
     torch.testing.assert_close(images, vectors["img_noise_const"], atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(logits, vectors["d_out"], atol=1e-4, rtol=1e-4)
+
+
+def test_augmentation_control_goes_on_after_a_checkpoint() -> None:
+    """What a checkpoint held is on the CPU, what is observed afterwards on the GPU."""
+    ada = AdaptiveAugment(AugmentSet(), 0.3, 0.6, 10.0)
+    ada.observe(torch.ones(4, 1, device="cuda"))
+    again = AdaptiveAugment(AugmentSet(), 0.0, 0.6, 10.0)
+    again.load_state_dict(ada.state_dict())
+    for control in (ada, again):
+        control.observe(-torch.ones(4, 1, device="cuda"))
+        control.adjust(64)
+    assert (ada.p, ada.rt) == (again.p, again.rt) and ada.rt == 0.0
 
 
 @pytest.mark.parametrize("dtype", BOTH)

@@ -1,6 +1,7 @@
 """``stylize`` end to end: pictures, folders, videos, and everything that can be wrong with them."""
 
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -144,6 +145,31 @@ def test_video(exported: Path, portrait: np.ndarray, tmp_path: Path) -> None:
     assert frame_count(tmp_path / "out.avi") == 6
 
 
+def test_a_video_whose_writing_fails_is_not_published(
+    exported: Path, portrait: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a full disk: OpenCV's writer loses frames and says nothing."""
+    write_video(tmp_path / "in.mp4", [portrait] * 6)
+
+    class Losing:
+        def __init__(self, *arguments: Any) -> None:
+            self.real, self.left = real(*arguments), 4
+
+        def write(self, frame: np.ndarray) -> None:
+            self.left -= 1
+            if self.left >= 0:
+                self.real.write(frame)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.real, name)
+
+    real = cv2.VideoWriter
+    Losing.fourcc = real.fourcc  # type: ignore[attr-defined]
+    monkeypatch.setattr(cv2, "VideoWriter", Losing)
+    assert call(exported, tmp_path / "in.mp4", tmp_path / "out.mp4") == 1
+    assert [p.name for p in tmp_path.iterdir()] == ["in.mp4"]
+
+
 @pytest.mark.parametrize("case", ["empty", "text", "header only", "sound only"])
 def test_bad_videos_are_exit_3_and_leave_nothing(
     exported: Path, portrait: np.ndarray, tmp_path: Path, case: str
@@ -208,3 +234,12 @@ def test_follower_steadies_and_holds() -> None:
         held = follower.update([])
     assert held == []
     assert len(follower.update([quad, quad + 500])) == 2
+
+
+def test_follower_draws_one_person_where_one_is_asked_for() -> None:
+    """Two faces of about one size take turns at being the largest."""
+    quad = np.array([[0, 0], [0, 100], [100, 100], [100, 0]], float)
+    follower = Follower()
+    for found in (quad, quad + 500, quad, quad + 500):
+        assert len(follower.update([found], one=True)) == 1
+    assert len(follower.update([], one=True)) == 1  # nobody found: held
