@@ -9,7 +9,7 @@ import typer
 from pipeline import cli_ops, cli_styles, cli_tools
 from pipeline.processes import Terminated, terminate_as_exception
 from pipeline.project import find_project
-from stages.common.errors import FactoryError, SettingsError, StageError
+from stages.common.errors import FactoryError, SettingsError, StageError, from_os_error
 
 app = typer.Typer(
     name="stylefactory",
@@ -149,6 +149,10 @@ def main() -> None:
     except FactoryError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except OSError as error:
+        fault = from_os_error(error, error.filename or "stylefactory")
+        print(f"error: {fault}", file=sys.stderr)
+        sys.exit(fault.exit_code)
     except typer.Abort:
         print("stopped", file=sys.stderr)
         sys.exit(1)

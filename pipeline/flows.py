@@ -21,17 +21,20 @@ from pipeline import dvc, reporting
 from pipeline.plan import plan
 from pipeline.project import Project, find_project
 from pipeline.settings import OpsSettings, load_settings
-from stages.common.errors import FactoryError
+from stages.common.errors import BusyError, FactoryError
 
 SLOT_STAGES = frozenset({"source", "transfer", "generate", "translate", "pair", "mobile", "evaluate"})
 
 
 def _may_pass(_task: Task, _run: TaskRun, state: State) -> bool:
-    """Retry only faults marked transient (killed, disk full, settings changed during the run)."""
+    """Retry only faults marked transient (killed, disk full, settings changed during the run).
+
+    Not a busy checkout: the lock says so only to who asked not to wait.
+    """
     try:
         state.result()
     except Exception as error:
-        if getattr(error, "transient", False):
+        if getattr(error, "transient", False) and not isinstance(error, BusyError):
             print(f"{error}\nthis may pass: trying again if ops.retries allows", flush=True)
             return True
     return False

@@ -11,6 +11,8 @@ import re
 import subprocess
 import time
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,7 +58,8 @@ def release(project: Project, style: str, *, force: bool, push: bool) -> Release
 
     Raises:
         SettingsError: no such style.
-        StageError: not up to date, verdict not good enough, or tracked files changed that a release does not commit.
+        StageError: not up to date, verdict not good enough, tracked files changed that a release does not commit, or
+            git's own message, with releases.csv and the branch as they were.
     """
     item = load_settings(project.params).for_style(style).styles[style]
     waiting = [target for target in plan(project, style) if target != "weights"]
@@ -88,10 +91,12 @@ def release(project: Project, style: str, *, force: bool, push: bool) -> Release
             item.licence,
             commit,
         )
-        _append(project.root / LIST, row)
-        _git(project, "add", "--", *(path for path in COMMITTED if (project.root / path).exists()))
-        _git(project, "commit", "--quiet", "-m", f"Release style {style} v{version}\n\nVerdict: {verdict}")
-        _git(project, "tag", "-a", tag, "-m", f"{style} v{version}: {verdict}\nbundle sha256 {digest}")
+        subject = f"Release style {style} v{version}"
+        with _all_or_nothing(project, commit, subject):
+            _append(project.root / LIST, row)
+            _git(project, "add", "--", *_committed(project))
+            _git(project, "commit", "--quiet", "-m", f"{subject}\n\nVerdict: {verdict}")
+            _git(project, "tag", "-a", tag, "-m", f"{style} v{version}: {verdict}\nbundle sha256 {digest}")
     return Release(tag, bundle, bundle.stat().st_size)
 
 
@@ -126,16 +131,47 @@ def _bundle(project: Project, name: str, files: list[Path], card: str) -> Path:
     return final
 
 
+@contextmanager
+def _all_or_nothing(project: Project, head: str, subject: str) -> Iterator[None]:
+    """Takes the list's new row, what was staged and the commit ``subject`` after ``head`` back if anything fails.
+
+    Git may have no identity or a hook may refuse; the retry would write the row a second time.
+    """
+    path = project.root / LIST
+    before = _read_list(path)
+    try:
+        yield
+    except BaseException:  # an interrupt as well
+        with suppress(StageError):  # git's first message is the one to show
+            if _git(project, "log", "-1", "--format=%P %s").strip() == f"{head} {subject}":
+                _git(project, "reset", "--quiet", "--soft", head)
+            _git(project, "reset", "--quiet", "--", *_committed(project))
+        if before:
+            write_text(path, before)
+        else:
+            path.unlink(missing_ok=True)
+        raise
+
+
+def _committed(project: Project) -> list[str]:
+    return [path for path in COMMITTED if (project.root / path).exists()]
+
+
+def _read_list(path: Path) -> str:
+    """The list as it stands; "" when there is none."""
+    if not path.is_file():
+        return ""
+    try:
+        with path.open(encoding="utf-8", newline="") as file:  # "": what is there stays as it is, byte for byte
+            return file.read()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read ({error}); 'git checkout {path.name}' brings it back") from error
+
+
 def _append(path: Path, row: tuple[object, ...]) -> None:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    there = ""
-    if path.is_file():
-        try:
-            with path.open(encoding="utf-8", newline="") as file:  # "": what is there stays as it is, byte for byte
-                there = file.read()
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"{path}: cannot be read ({error}); 'git checkout {path.name}' brings it back") from error
+    there = _read_list(path)
     if there:
         text.write(there if there.endswith("\n") else there + "\n")
     else:

@@ -55,9 +55,9 @@ class ModelFileError(InputError):
 
 
 def from_os_error(error: OSError, where: object) -> FactoryError:
-    """Turns an OSError of a write into a FactoryError that says what to do."""
+    """Turns an OSError into a FactoryError that says what to do."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return DiskFullError(f"{where}: no space left on the disk; free some ('stylefactory gc') and run again")
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return StageError(f"{where}: not allowed to write here ({error.strerror})")
+        return StageError(f"{where}: not allowed to read or write here ({error.strerror}); change its rights")
     return StageError(f"{where}: {error.strerror or error}")

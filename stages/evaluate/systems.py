@@ -4,7 +4,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.settings import Settings
@@ -18,6 +20,9 @@ from stages.evaluate import baselines
 from stages.evaluate.subjects import Faces, Pictures, System, fit
 
 BATCH = 16
+FEWEST_STYLE = 4
+"""Style pictures that can be measured against: two halves of two, as every distance between sets needs two."""
+FEWEST_PHOTOS = 2
 Network = Callable[[Tensor], tuple[Tensor, Tensor | None]]
 
 
@@ -25,14 +30,15 @@ def held_out(folder: Path, settings: Settings, cache: Path) -> Faces:
     """The test split of an ingested dataset at evaluation size, at most ``evaluate.pictures`` of it.
 
     Which ones is a draw by seed, so that all runs with equal settings measure the same pictures.
-    Falls back to the validation split, then to everything, where a small set has no test split; the figure's split
-    is recorded and compared before two runs are.
+    Falls back to the validation split, then to everything, where a small set has no test split or one too small to
+    measure (:data:`FEWEST_STYLE`, :data:`FEWEST_PHOTOS`); ``index.attrs["split"]`` records which, "test", "val" or
+    "all", and is compared before two runs are.
 
     Raises:
-        InputError: no such dataset.
+        InputError: no such dataset, or all of it is too little.
     """
-    data, split = _open(folder, settings, cache)
-    rows = np.arange(len(data))
+    data = FaceDataset(folder, settings.common.resolution, cache=cache)
+    rows, split = choose_split(data.index, folder)
     if len(rows) > settings.evaluate.pictures:
         draw = rng(settings.common.seed, "evaluate", folder.name)
         rows = np.sort(draw.permutation(rows)[: settings.evaluate.pictures])
@@ -44,15 +50,24 @@ def held_out(folder: Path, settings: Settings, cache: Path) -> Faces:
     return Faces(images, masks, index)
 
 
-def _open(folder: Path, settings: Settings, cache: Path) -> tuple[FaceDataset, str]:
-    for split in ("test", "val"):
-        try:
-            return FaceDataset(folder, settings.common.resolution, split, cache=cache), split
-        except (InputError, KeyError) as error:
-            if not (folder / "index.csv").is_file():
-                raise
-            log(f"evaluate: {error}")
-    return FaceDataset(folder, settings.common.resolution, cache=cache), "all"
+def choose_split(index: pd.DataFrame, folder: Path) -> tuple[NDArray[np.intp], str]:
+    """Rows int [N] of ``index`` that hold enough to measure, and their split: "test", else "val", else "all".
+
+    Args:
+        folder: where the dataset lies; ``data/style_faces/S`` holds style pictures, any other photos.
+
+    Raises:
+        InputError: the whole set is too small.
+    """
+    fewest = FEWEST_STYLE if folder.parent.name == "style_faces" else FEWEST_PHOTOS
+    for split in ("test", "val") if "split" in index else ():
+        rows = np.flatnonzero(index["split"].to_numpy() == split)
+        if len(rows) >= fewest:
+            return rows, split
+        log(f"{folder}: {len(rows)} in split '{split}' are too few to measure")
+    if len(index) < fewest:
+        raise InputError(f"{folder}: {len(index)} usable in all, measuring needs at least {fewest}; add pictures")
+    return np.arange(len(index)), "all"
 
 
 def latent_pairs(folder: Path, settings: Settings, cache: Path, count: int) -> System:

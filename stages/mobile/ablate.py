@@ -20,11 +20,12 @@ from stages.common import distances
 from stages.common.atomic import write_json, write_text
 from stages.common.dataset import FaceDataset
 from stages.common.device import Device, setup
-from stages.common.errors import FactoryError
+from stages.common.errors import FactoryError, InputError
 from stages.common.features import FeatureNet, feature_net
 from stages.common.hashing import settings_hash, tree_hash
 from stages.common.images import grid, to_uint8, write_png
 from stages.common.progress import log
+from stages.evaluate.systems import choose_split
 from stages.mobile.data import TrainingData, as_float, load_training_data
 from stages.mobile.measures import draw, measure
 from stages.mobile.network import MobileNet
@@ -55,13 +56,18 @@ def ablate(settings: Settings, style: str, root: Path, kimg: float) -> list[dict
     """Trains every variant for ``kimg`` thousand images and measures it on held-out pairs; one row per variant.
 
     An interrupted call continues where it stopped: every variant keeps its own work folder until all are done.
+
+    Raises:
+        InputError: missing datasets, or too few pairs or style pictures to measure; before anything is trained.
     """
     common = settings.common
     device = setup(common.device, common.precision, common.threads)
     data = load_training_data(
         root / "data/pairs" / style, root / "data/styled" / style, common.resolution, root / "work/cache"
     )
-    real = FaceDataset(root / "data/style_faces" / style, common.resolution, "test", cache=root / "work/cache")
+    if len(held_out(data)) < 2:
+        raise InputError(f"{root / 'data/pairs' / style}: one pair is too few to measure; add photos")
+    real, split = style_pictures(root / "data/style_faces" / style, common.resolution, root / "work/cache")
     features = feature_net(settings, root)
     key = tree_hash(inputs(settings, style))[:16]
     work = root / "work" / style / "ablate"
@@ -76,10 +82,27 @@ def ablate(settings: Settings, style: str, root: Path, kimg: float) -> list[dict
         log(f"ablate: {rows[-1]}")
     report = root / "reports" / style / "ablation"
     write_text(report / "ablation.csv", pd.DataFrame(rows).to_csv(index=False, float_format="%.5g"))
-    write_json(report / "ablation.json", {"kimg": kimg, "rows": [_plain(row) for row in rows]})
+    write_json(report / "ablation.json", {"kimg": kimg, "style_split": split, "rows": [_plain(row) for row in rows]})
     write_png(report / "ablation.png", _sheet(data, pictures))
     shutil.rmtree(work, ignore_errors=True)
     return rows
+
+
+def style_pictures(folder: Path, resolution: int, cache: Path) -> tuple[FaceDataset, str]:
+    """Real style pictures to measure against, and their split: "test", or a larger part where that is too small.
+
+    Raises:
+        InputError: no such dataset, or all of it is too little.
+    """
+    whole = FaceDataset(folder, resolution, cache=cache)
+    _, split = choose_split(whole.index, folder)
+    return (whole if split == "all" else FaceDataset(folder, resolution, split, cache=cache)), split
+
+
+def held_out(data: TrainingData) -> FaceDataset:
+    """The pairs to measure on: those for validation, or the training pairs where it has less than two."""
+    validation = data.validation
+    return data.pairs if validation is None or len(validation) < 2 else validation
 
 
 def _train(
@@ -105,9 +128,10 @@ def judge(
     """Sharpness, distances of drawn heads to held-out real style pictures, style gap, and pixel figures.
 
     Args:
-        style: held-out real style pictures with fields "image" and "mask". limit: most pictures of either side.
+        style: four or more real style pictures, held out, with fields "image" and "mask".
+        limit: most pictures of either side.
     """
-    dataset = data.validation or data.pairs
+    dataset = held_out(data)
     figures = measure(net, dataset)
     photo, mask = _fields(dataset, ("photo", "mask"), limit)
     real, real_mask = _fields(style, ("image", "mask"), limit)
@@ -138,12 +162,12 @@ def _fields(dataset: FaceDataset, fields: Sequence[str], limit: int) -> list[tor
 
 @torch.no_grad()
 def _pictures(net: MobileNet, data: TrainingData) -> np.ndarray:
-    return to_uint8(draw(net, _fields(data.validation or data.pairs, ("photo",), SHOWN)[0]))
+    return to_uint8(draw(net, _fields(held_out(data), ("photo",), SHOWN)[0]))
 
 
 def _sheet(data: TrainingData, pictures: list[np.ndarray]) -> np.ndarray:
     """Rows photo, target, then one per variant."""
-    rows = [to_uint8(images) for images in _fields(data.validation or data.pairs, ("photo", "styled"), SHOWN)]
+    rows = [to_uint8(images) for images in _fields(held_out(data), ("photo", "styled"), SHOWN)]
     return grid([image for row in (*rows, *pictures) for image in row], columns=len(rows[0]))
 
 

@@ -9,6 +9,7 @@ import pytest
 from stages.common.atomic import write_text
 from stages.common.images import write_png
 from stages.evaluate import lineage
+from stages.generate.near_copies import save_hashes
 from tests.evaluate import synthetic
 
 
@@ -71,6 +72,40 @@ def test_an_unknown_picture_is_nowhere(
     assert "in no dataset" in capsys.readouterr().out
     assert lineage.main(["--contains", "missing.png"]) == 3
     assert "missing.png" in capsys.readouterr().err
+
+
+def test_a_photo_the_source_was_trained_on_is_found_in_the_source(root: Path) -> None:
+    """No dataset knows it any more: only the hashes beside the source do, of the photo and of its mirror image."""
+    photo, _, _ = synthetic.draw(synthetic.Person.make(77), 77, cartoon=False)
+    other, _, _ = synthetic.draw(synthetic.Person.make(78), 78, cartoon=False)
+    (root / "models/source").mkdir()
+    save_hashes(root / "models/source", photo[None])
+    for name, picture in (("mine", photo), ("mirrored", photo[:, ::-1]), ("other", other)):
+        write_png(root / f"{name}.png", cv2.resize(picture, (128, 128), interpolation=cv2.INTER_CUBIC))
+    for name in ("mine", "mirrored"):
+        (trace,) = lineage.contains(root, root / f"{name}.png")
+        assert (trace.what, trace.trained) == ("models/source/source.safetensors", True)
+    assert lineage.contains(root, root / "other.png") == []
+
+
+def test_what_cannot_be_told_of_the_source_is_not_denied(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    noise = np.random.default_rng(3).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    write_png(root / "other.png", noise)
+    monkeypatch.chdir(root)
+    monkeypatch.setenv("STYLEFACTORY_WEIGHTS", "")
+    monkeypatch.setenv("TORCH_HOME", str(root))
+    write_text(root / "models/source/source.safetensors", "weights")
+    assert lineage.main(["--contains", "other.png"]) == 0
+    told = capsys.readouterr().out
+    assert "no training_photos.npy" in told and "or model" not in told
+    save_hashes(root / "models/source", noise[None, ::-1])
+    lineage.main(["--contains", "other.png"])
+    assert "face_detection_yunet.onnx" in capsys.readouterr().out
+    monkeypatch.setattr(lineage, "find", lambda _name, _root: root)
+    lineage.main(["--contains", "other.png"])
+    assert "in no dataset or model" in capsys.readouterr().out
 
 
 def test_hashes_change_with_content(root: Path) -> None:

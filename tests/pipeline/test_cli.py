@@ -11,7 +11,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from pipeline import cli as cli_module
 from pipeline import params
+from pipeline.lock import checkout_lock
 from pipeline.processes import environment
 
 
@@ -55,6 +57,30 @@ def test_errors_are_one_line_with_their_code(factory, args, code, text):
     result = cli(*args)
     assert result.returncode == code
     assert text in result.stderr and "Traceback" not in result.stderr
+
+
+def test_what_the_system_refuses_is_one_line_too(monkeypatch, capsys):
+    def refused(**_kwargs: object) -> None:
+        raise PermissionError(13, "Permission denied", "params.yaml")
+
+    monkeypatch.setattr(cli_module, "app", refused)
+    with pytest.raises(SystemExit) as end:
+        cli_module.main()
+    assert end.value.code == 1
+    told = capsys.readouterr().err
+    assert told.startswith("error: params.yaml: not allowed to read or write here") and told.count("\n") == 1
+
+
+def test_no_wait_fails_at_once_naming_the_other_run(built):
+    params.edit(built.params, lambda tree: params.set_value(tree, "ops.retry_wait_s", 300))
+    with checkout_lock(built, "somebody else's run"):
+        result = subprocess.run(
+            ["stylefactory", "run", "one", "--no-wait"],
+            capture_output=True, text=True, env=environment(), stdin=subprocess.DEVNULL, timeout=240,
+        )  # fmt: skip
+    assert result.returncode == 1
+    assert "is running somebody else's run in this checkout" in result.stderr
+    assert "trying again" not in result.stdout
 
 
 def test_wrong_settings_are_refused_before_anything_runs(factory):

@@ -59,6 +59,33 @@ def test_bundle_is_complete_checked_and_reproducible(built):
     assert again.read_bytes() == same.read_bytes()
 
 
+@pytest.mark.parametrize("refuses", ["commit", "tag"])
+def test_a_release_git_refuses_leaves_nothing_and_the_next_try_writes_one_row(built, monkeypatch, refuses):
+    if refuses == "commit":
+        releases.release(built, "one", force=False, push=False)  # the list is there already
+    params.edit(built.params, lambda tree: params.set_value(tree, "ops.push", False))
+    (built.root / "data/curation").mkdir(parents=True, exist_ok=True)
+    (built.root / "data/curation/one.csv").write_text("id,decision,reason\n")
+    path = built.root / releases.LIST
+    before = path.read_bytes() if path.exists() else None
+    head, changed = git(built.root, "rev-parse", "HEAD"), git(built.root, "status", "--porcelain")
+    run = releases._git
+
+    def refuse(project: Project, *args: str) -> str:
+        if args[:1] == (refuses,) and "-m" in args:
+            raise StageError(f"git {refuses}: a hook says no")
+        return run(project, *args)
+
+    with monkeypatch.context() as refusing, pytest.raises(StageError, match="a hook says no"):
+        refusing.setattr(releases, "_git", refuse)
+        releases.release(built, "one", force=False, push=False)
+    assert (path.read_bytes() if path.exists() else None) == before
+    assert (git(built.root, "rev-parse", "HEAD"), git(built.root, "status", "--porcelain")) == (head, changed)
+    made = releases.release(built, "one", force=False, push=False)
+    with path.open() as file:
+        assert [row["tag"] for row in csv.DictReader(file)].count(made.tag) == 1
+
+
 def test_refusals(built, monkeypatch):
     (built.root / "fakestages.py").write_text((built.root / "fakestages.py").read_text() + "\n")
     with pytest.raises(StageError, match=r"fakestages\.py: changed but not committed"):
