@@ -4,7 +4,8 @@ import io
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from pipeline.lock import checkout_lock
 from pipeline.project import Project
 from pipeline.settings import load_settings
 from pipeline.settings.tree import RESERVED, STYLE_NAME
-from stages.common.errors import FactoryError, InputError, SettingsError, StageError
+from stages.common.errors import FactoryError, InputError, SettingsError, StageError, from_os_error
 
 RAW_STYLES = Path("data/raw/styles")
 RAW_PHOTOS = Path("data/raw/photos")
@@ -99,6 +100,8 @@ def add(
     Raises:
         SettingsError: bad name, taken name or bad override.
         Rejected: the pictures cannot be used.
+        InputError: a file of the folder cannot be read.
+        StageError: the check could not run, or the disk refuses.
     """
     settings = load_settings(project.params)
     if not STYLE_NAME.fullmatch(name) or name in RESERVED:
@@ -115,19 +118,14 @@ def add(
     trial = YAML(typ="safe", pure=True).load(project.params.read_text(encoding="utf-8"))
     _validate_overrides(trial, name, str(target), licence, overrides or {})
     verdict = check(project, "style", [images], licence, on_line)
-    with checkout_lock(project, f"new-style {name}"):
-        try:
-            shutil.copytree(images, project.root / target)
-            dvc.query(project, "add", "--quiet", str(target))
-            curation = project.root / "data" / "curation" / f"{name}.csv"
-            if not curation.exists():
-                write_text(curation, CURATION_HEADER)
-            params.edit(
-                project.params, lambda tree: params.add_style(tree, name, str(target), licence, overrides or {})
-            )
-        except (FactoryError, OSError):
-            _forget_pictures(project, target)
-            raise
+    undone = _undone_on_failure(target, lambda: _forget_pictures(project, target))
+    with checkout_lock(project, f"new-style {name}"), undone:
+        copy_pictures(images, project.root / target)
+        dvc.query(project, "add", "--quiet", str(target))
+        curation = project.root / "data" / "curation" / f"{name}.csv"
+        if not curation.exists():
+            write_text(curation, CURATION_HEADER)
+        params.edit(project.params, lambda tree: params.add_style(tree, name, str(target), licence, overrides or {}))
     return Added(
         name,
         int(verdict.get("usable", 0)),
@@ -145,6 +143,44 @@ def _validate_overrides(tree: Any, name: str, pictures: str, licence: str, overr
     parse_settings(YAML(typ="safe", pure=True).load(text.getvalue()))
 
 
+def copy_pictures(source: Path, target: Path) -> None:
+    """Copies the folder ``source`` to ``target``; stops at the first failure and leaves cleaning up to the caller.
+
+    Raises:
+        InputError: a file or folder of it cannot be read; names it.
+        StageError: ``target`` cannot be written (DiskFullError: no space left).
+    """
+
+    def copy(path: str, place: str) -> None:
+        try:
+            shutil.copy2(path, place)
+        except OSError as error:  # left as it is copytree would collect it and go on, on a full disk too
+            if error.filename == path and error.filename2 is None:
+                raise InputError(f"{path}: cannot be read ({error.strerror}); check its rights or remove it") from error
+            raise from_os_error(error, place) from error
+
+    try:
+        shutil.copytree(source, target, copy_function=copy)
+    except shutil.Error as error:  # what it collected of sub-folders: (from, to, why) each
+        path, _, why = error.args[0][0]
+        raise InputError(f"{path}: cannot be copied ({why}); check its rights or remove it") from error
+    except OSError as error:
+        raise from_os_error(error, target) from error
+
+
+@contextmanager
+def _undone_on_failure(where: Path, undo: Callable[[], None]) -> Iterator[None]:
+    """Calls ``undo`` when the block fails or is interrupted; what the system refused becomes a typed error."""
+    try:
+        yield
+    except OSError as error:
+        undo()
+        raise from_os_error(error, where) from error
+    except (FactoryError, KeyboardInterrupt):
+        undo()
+        raise
+
+
 def _forget_pictures(project: Project, target: Path) -> None:
     remove(project.root / target)
     remove(project.root / f"{target}.dvc")
@@ -160,7 +196,8 @@ def use_photos(
 
     Raises:
         SettingsError: two of the folders have the same name.
-        StageError, InputError: the check could not run, or found too few usable photos.
+        StageError, InputError: the check could not run, or found too few usable photos; a file cannot be read, or the
+            disk refuses. The photos stay those before.
     """
     names = [folder.resolve().name for folder in folders]
     if len(set(names)) != len(names):
@@ -173,22 +210,28 @@ def use_photos(
         params.set_value(tree, "photos.licence", licence)
 
     fresh, old = final.with_name(".photos.new.tmp"), final.with_name(".photos.old.tmp")
+
+    def forget() -> None:
+        shutil.rmtree(fresh, ignore_errors=True)
+
+    def restore() -> None:
+        forget()
+        remove(final)
+        if old.exists():
+            old.replace(final)
+
     with checkout_lock(project, "photos"):
-        remove(fresh)
-        for folder, name in zip(folders, names, strict=True):
-            shutil.copytree(folder, fresh / name)
-        remove(old)
-        if final.exists():
-            final.replace(old)
-        try:
+        with _undone_on_failure(RAW_PHOTOS, forget):
+            remove(fresh)
+            for folder, name in zip(folders, names, strict=True):
+                copy_pictures(folder, fresh / name)
+            remove(old)
+            if final.exists():
+                final.replace(old)
+        with _undone_on_failure(RAW_PHOTOS, restore):
             fresh.replace(final)
             dvc.query(project, "add", "--quiet", str(RAW_PHOTOS))
             params.edit(project.params, change)
-        except (FactoryError, OSError):
-            remove(final)
-            if old.exists():
-                old.replace(final)
-            raise
         remove(old)
     return int(verdict.get("usable", 0))
 

@@ -44,7 +44,7 @@ def read_image(path: Path, alpha: Literal["drop", "keep"] = "drop", max_pixels: 
     with ``alpha="drop"``.
 
     Returns:
-        uint8 [H, W, 3] RGB, or [H, W, 4] RGBA with ``alpha="keep"`` when the picture has transparency.
+        uint8 [H, W, 3] RGB, or [H, W, 4] RGBA with ``alpha="keep"`` when any pixel is transparent.
 
     Raises:
         ImageError: unreadable, empty, not a picture, truncated, damaged, or above ``max_pixels``; names the file.
@@ -108,6 +108,8 @@ def _to_uint8(picture: Image.Image, keep_alpha: bool) -> np.ndarray:
         return np.repeat(grey[..., None], 3, axis=2)
     if picture.has_transparency_data:
         rgba = np.asarray(picture.convert("RGBA"))
+        if rgba[..., 3].min() == 255:  # many programs save a full alpha channel: that is no cut-out
+            return rgba[..., :3].copy()
         if keep_alpha:
             return rgba.copy()
         weight = rgba[..., 3:].astype(np.float32) / 255

@@ -12,7 +12,7 @@ from stages.common.atomic import atomic_path
 from stages.common.images import decode_image, encode_png
 from stages.faces.sample import Sample
 
-VERSION = 5  # raise when the code of detection, alignment, masks or measures changes its results
+VERSION = 6  # raise when the code of detection, alignment, masks or measures changes its results
 
 
 def cache_key(content: bytes, options: Any) -> str:

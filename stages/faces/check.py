@@ -16,6 +16,8 @@ from stages.common.atomic import write_json
 from stages.common.errors import FactoryError, InputError
 from stages.faces import photos, style_faces
 from stages.faces.distribution import distribution
+from stages.faces.groups import compile_pattern
+from stages.faces.holdout import match_holdout, require_found
 
 Kind = Literal["photos", "style"]
 
@@ -50,15 +52,24 @@ def check_pictures(
         rejected (counts by reason), rejected_files, distribution, licence, licence_missing.
 
     Raises:
-        InputError: a folder is missing.
+        InputError: a folder is missing, or the photos' hold-out list names what is in none of them.
+        SettingsError: a pattern is no regular expression with a group.
     """
+    mine = settings.photos
+    lost = photos.read_holdout(root / mine.holdout) if kind == "photos" and mine.holdout else []
+    # no folder needs to have everybody on the list, only all together
+    settings = settings.model_copy(update={"photos": mine.model_copy(update={"holdout": ""})})
     tables, refused, files = [], [], 0
     for folder in folders:
         stage = photos if kind == "photos" else style_faces
         table, rejected, _, _ = stage.prepare(folder, settings, root)
+        if lost:
+            pattern = compile_pattern(mine.person_pattern, "photos.person_pattern")
+            _, lost = match_holdout(lost, table, rejected, folder, pattern)
         tables.append(table)
         refused.append(rejected.assign(file=[f"{folder}/{name}" for name in rejected["file"]]))
         files += table["file"].nunique() if len(table) else 0
+    require_found(lost, root / mine.holdout)
     table = (
         pd.concat([t for t in tables if len(t)], ignore_index=True) if any(len(t) for t in tables) else pd.DataFrame()
     )

@@ -39,7 +39,7 @@ class Options:
             table, or was found by the set's look, or the picture has none.
         all_faces: every face of a picture, not the largest only.
         detector: "yunet" or "haar"; detector_hash tells two YuNet files apart.
-        parser: path of a face parser, "" for GrabCut.
+        parser: path of a face parser, "" for GrabCut; parser_hash tells two of them apart.
     """
 
     resolution: int
@@ -51,6 +51,7 @@ class Options:
     backgrounds: Kind = "mixed"
     seed: int = 0
     parser: str = ""
+    parser_hash: str = ""
 
 
 def make_options(
@@ -68,7 +69,8 @@ def make_options(
         path = find("yunet", root) if name == "yunet" else None
         digest = sha256(path)[:16] if path else ""
     parser = find("face_parser", root)
-    return Options(resolution, drawn, way, name, digest, all_faces, backgrounds, seed, str(parser) if parser else "")
+    masks = (str(parser), sha256(parser)[:16]) if parser else ("", "")
+    return Options(resolution, drawn, way, name, digest, all_faces, backgrounds, seed, *masks)
 
 
 def ingest(

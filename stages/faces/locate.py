@@ -1,6 +1,7 @@
 """Where the faces of one picture are: by landmarks.csv, detection, silhouette or simply in the centre."""
 
-from pathlib import Path
+from collections.abc import Sequence
+from pathlib import Path, PurePath
 from typing import Any
 
 import cv2
@@ -21,17 +22,38 @@ ALPHA_EYE_Y, ALPHA_EYE_GAP, ALPHA_MOUTH = 0.56, 0.36, 0.22
 def read_landmarks(folder: Path) -> dict[str, Face]:
     """``landmarks.csv`` of a picture folder: columns file, eye_l_x, eye_l_y, eye_r_x, eye_r_y[, mouth_x, mouth_y].
 
+    Its sub-folders' are read as well, their files taken relative to them: ``stylefactory photos DIR`` puts DIR one
+    level down. Where two tables name a picture, the upper one counts. Hidden folders are left out, as with pictures.
+
     Positions in pixels of the picture as it is shown (after EXIF rotation), left and right as seen in it.
 
     Returns:
         Faces by file name relative to ``folder``; empty when there is no such file.
 
     Raises:
-        InputError: the file cannot be read or lacks a column.
+        InputError: a file cannot be read or lacks a column.
     """
-    path = folder / LANDMARKS
-    if not path.is_file():
-        return {}
+    inside = [path.relative_to(folder) for path in folder.rglob(LANDMARKS) if path.is_file()]
+    seen = sorted(path for path in inside if not any(part.startswith(".") for part in path.parts))
+    faces: dict[str, Face] = {}
+    for path in sorted(seen, key=lambda path: -len(path.parts)):
+        faces |= {(path.parent / name).as_posix(): face for name, face in _read_table(folder / path).items()}
+    return faces
+
+
+def below_landmarks(files: Sequence[Path], folder: Path, known: dict[str, Face]) -> set[Path]:
+    """Those of ``files`` (below ``folder``) that a ``landmarks.csv`` with rows in their folder or above is meant for.
+
+    Args:
+        known: what :func:`read_landmarks` found in ``folder``.
+    """
+    named = {folder / above for name in known for above in PurePath(name).parents}
+    homes = {above for file in files for above in file.parents if above in named}
+    homes = {home for home in homes if (home / LANDMARKS).is_file()}
+    return {file for file in files if not homes.isdisjoint(file.parents)}
+
+
+def _read_table(path: Path) -> dict[str, Face]:
     table = read_table(path, {"file": str}, ("file", *_POINTS))
     try:
         points = table.reindex(columns=[*_POINTS, "mouth_x", "mouth_y"]).astype(float).to_numpy()

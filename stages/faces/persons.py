@@ -1,7 +1,7 @@
 """Who is who: persons by file name, joined by face recognition where its ONNX file is given."""
 
 import re
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import numpy as np
 import pandas as pd
@@ -19,8 +19,19 @@ DIMENSIONS = 128
 
 
 def persons_by_name(table: pd.DataFrame, pattern: re.Pattern[str] | None) -> list[str]:
-    """The person of each row by its file's name."""
-    return [person_of(file, pattern) for file in table["file"]]
+    """The person of each row by its file's name.
+
+    A file names one person: further faces in it (``photos.faces: all``) are persons of their own, "anna-03#2".
+    """
+    return [
+        person_of(file, pattern) if face == 0 else _further_face(PurePath(file), face)
+        for file, face in zip(table["file"], table["face"], strict=True)
+    ]
+
+
+def _further_face(file: PurePath, face: int) -> str:
+    name = f"{file.stem}#{face + 1}"
+    return f"{file.parent.name}_{name}" if file.parent.name else name
 
 
 def join_by_face(table: pd.DataFrame, persons: list[str], cache: PictureCache, root: Path) -> list[str]:

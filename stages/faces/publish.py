@@ -18,6 +18,7 @@ from stages.common.seeding import rng
 from stages.faces.backgrounds import background, replace_background
 from stages.faces.cache import PictureCache
 from stages.faces.distribution import distribution
+from stages.faces.groups import join_groups
 from stages.faces.select import Limits, assign_splits, balance_weights, mark_duplicates, measure_reasons, table_of
 
 HEAD = ("id", "file", "source")
@@ -31,7 +32,7 @@ class Plan:
     Attributes:
         group: name of the grouping column, "person" or "design".
         group_of: (table) to each row's group name.
-        held_out: (table) to a bool per row: always in the test split.
+        held_out: (table, rejected) to a bool per row: its group and all tied to that are in the test split.
         balance_over: columns whose histogram the weights even out.
         licence: recorded in summary.json.
         source: name for pictures that lie directly in the folder.
@@ -47,11 +48,15 @@ class Plan:
     licence: str
     source: str
     drawn: bool
-    held_out: Callable[[pd.DataFrame], np.ndarray] | None = None
+    held_out: Callable[[pd.DataFrame, pd.DataFrame], np.ndarray] | None = None
 
 
 def select(rows: list[dict[str, Any]], plan: Plan, cache: PictureCache) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Ingest rows to (index, rejected): thresholds, duplicates, groups, splits and weights applied."""
+    """Ingest rows to (index, rejected): thresholds, duplicates, groups, splits and weights applied.
+
+    Raises:
+        InputError: the plan's hold-out list names what is not there.
+    """
     table, rejected = table_of(rows, plan.drawn, plan.source)
     if table.empty:
         return table, rejected
@@ -74,12 +79,13 @@ def select(rows: list[dict[str, Any]], plan: Plan, cache: PictureCache) -> tuple
     table["near"] = [table["id"][i] if i != at else "" for at, i in enumerate(marks["near"])]
     groups = pd.Series(plan.group_of(table), index=table.index)
     # only the very same picture ties two persons together: likeness of drawings says nothing about their design
-    tied = [int(same) if same >= 0 else i for i, same in enumerate(marks["same_as"])]
-    table["split"] = assign_splits(groups, tied, plan.val_share, plan.test_share)
-    if plan.held_out is not None:
-        table[plan.group] = groups
-        table.loc[plan.held_out(table), "split"] = "test"
+    ties = [(i, int(same)) for i, same in enumerate(marks["same_as"]) if same >= 0]
+    # and all faces of one photo stay on one side: each is in the others' background
+    first_of = {file: i for i, file in reversed(list(enumerate(table["file"])))}
+    ties += [(i, first_of[file]) for i, file in enumerate(table["file"])]
     table[plan.group] = groups
+    held = plan.held_out(table, rejected) if plan.held_out is not None else None
+    table["split"] = assign_splits(groups, join_groups(len(table), ties), plan.val_share, plan.test_share, held)
     table = table[~twice].reset_index(drop=True)
     table["weight"] = balance_weights(table, plan.balance, plan.balance_over)
     first = [*HEAD, plan.group, "split"]

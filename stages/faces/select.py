@@ -111,18 +111,22 @@ def mark_duplicates(table: pd.DataFrame, pixels: Callable[[int], np.ndarray]) ->
     return pd.DataFrame({"near": near, "same_as": same_as}, index=table.index)
 
 
-def assign_splits(groups: pd.Series, tied: list[int], val_share: float, test_share: float) -> list[str]:
+def assign_splits(
+    groups: pd.Series, tied: list[int], val_share: float, test_share: float, held: np.ndarray | None = None
+) -> list[str]:
     """Splits by group name.
 
     Args:
         groups: person or design of each row.
         tied: for each row the first row it looks like (:func:`mark_duplicates`); persons tied that way share a split.
+        held: bool per row: its person, and all tied to it, are in the test split whatever the shares.
     """
     names = sorted(groups.unique())
     place = {name: i for i, name in enumerate(names)}
     rows = groups.tolist()
     joined = join_groups(len(names), [(place[rows[i]], place[rows[j]]) for i, j in enumerate(tied) if i != j])
-    split = [split_of(names[joined[i]], val_share, test_share) for i in range(len(names))]
+    testing = {joined[place[rows[i]]] for i in (np.flatnonzero(held) if held is not None else [])}
+    split = ["test" if root in testing else split_of(names[root], val_share, test_share) for root in joined]
     return [split[place[name]] for name in rows]
 
 

@@ -13,7 +13,7 @@ from stages.faces.cache import PictureCache
 from stages.faces.drawn import locate_drawn
 from stages.faces.groups import compile_pattern, design_of
 from stages.faces.ingest import CACHE, Options, Way, ingest, make_options
-from stages.faces.locate import LANDMARKS, read_landmarks
+from stages.faces.locate import LANDMARKS, below_landmarks, read_landmarks
 from stages.faces.publish import Plan, publish, report_files, require_usable, select, summary_of
 from stages.faces.select import Limits
 from stages.faces.sheets import write_sheets
@@ -38,17 +38,19 @@ def prepare(folder: Path, settings: Settings, root: Path) -> tuple[pd.DataFrame,
     """Everything but the writing: (index, rejected, options, plan) of the style pictures in ``folder``.
 
     Raises:
-        InputError: the folder is missing or landmarks.csv cannot be read.
+        InputError: the folder is missing or a landmarks.csv cannot be read.
         SettingsError: style_faces.design_pattern is no regular expression with a group.
     """
     mine, common = settings.style_faces, settings.common
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; the style's 'pictures' must name one")
     known = read_landmarks(folder) if mine.align in ("auto", "landmarks") else {}
+    files = list_images(folder)
+    marked = below_landmarks(files, folder, known)
     way: Way
     match mine.align:
         case "auto":
-            way = "landmarks" if known else "set"
+            way = "landmarks" if known and len(marked) == len(files) else "set"
         case "detect":
             way = "set"
         case other:
@@ -60,9 +62,8 @@ def prepare(folder: Path, settings: Settings, root: Path) -> tuple[pd.DataFrame,
     )
     licence = settings.item.licence if settings.item else ""
     plan = plan_of(mine, common.resolution, folder, licence)
-    files = list_images(folder)
     if way == "set":
-        known = locate_drawn(files, folder, options, root)
+        known = locate_drawn([file for file in files if file not in marked], folder, options, root) | known
     rows = ingest(files, folder, options, root, known, label="style pictures")
     table, rejected = select(rows, plan, PictureCache(root / CACHE))
     return table, rejected, options, plan

@@ -61,6 +61,13 @@ def test_palette_with_transparency_and_alpha(tmp_path: Path) -> None:
     assert read_image(palette).shape == (30, 40, 3)
 
 
+def test_a_full_alpha_channel_is_no_transparency(tmp_path: Path) -> None:
+    rgba = np.dstack([gradient(), np.full((30, 40), 255, np.uint8)])
+    path = saved(tmp_path / "a.png", Image.fromarray(rgba))
+    for image in (read_image(path), read_image(path, alpha="keep")):
+        assert image.shape == (30, 40, 3) and (image == gradient()).all()
+
+
 def test_exif_rotation_is_applied(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # rotate 90 degrees clockwise to view

@@ -70,6 +70,11 @@ def test_names_of_one_face_are_joined_and_faces_are_read_once(tmp_path, monkeypa
     assert persons.join_by_face(pd.concat([table, lost]), [*shades, "x"], cache, tmp_path) == [*joined, "x"]
 
 
+def test_further_faces_of_a_file_are_other_persons():
+    table = pd.DataFrame({"file": ["a/anna-03.png", "a/anna-03.png", "a/anna-04.png", "x.png"], "face": [0, 1, 0, 2]})
+    assert persons.persons_by_name(table, None) == ["a_anna", "a_anna-03#2", "a_anna", "x#3"]
+
+
 def test_without_the_file_names_decide(tmp_path, monkeypatch):
     monkeypatch.setattr(persons, "find", lambda *_: None)
     table = pd.DataFrame({"file": ["a.png", "b.png"]})

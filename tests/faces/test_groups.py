@@ -65,6 +65,14 @@ def test_tied_persons_share_a_split():
     assert splits[59] == splits[0]
 
 
+def test_held_out_persons_take_those_tied_to_them_along():
+    names = pd.Series([f"p{i}" for i in range(60)])
+    tied = list(range(60))
+    tied[59] = 7
+    held = np.arange(60) == 59
+    assert [i for i, split in enumerate(assign_splits(names, tied, 0.3, 0.0, held)) if split == "test"] == [7, 59]
+
+
 def test_near_pairs_and_components():
     assert near_pairs(["0" * 16, "0" * 15 + "3", "f" * 16], 2) == [(0, 1)]
     assert join_groups(5, [(3, 4), (1, 3)]) == [0, 1, 2, 1, 1]

@@ -1,6 +1,7 @@
 """Figures of issue 3 on the photos of ../shared. Minutes long on two cores."""
 
 import csv
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,8 @@ from stages.faces.cache import PictureCache
 from stages.faces.detect import FaceDetector
 from stages.faces.drawn import locate_drawn
 from stages.faces.ingest import CACHE, ingest, make_options
+from stages.faces.photos import prepare
+from tests.faces.helpers import settings_with
 
 pytestmark = pytest.mark.slow
 
@@ -44,6 +47,21 @@ def test_photos_found_and_eyes_in_place(shared, monkeypatch, detector, least, p9
             errors += np.linalg.norm(apart, axis=1).tolist()
     assert found / len(files) >= least
     assert np.percentile(errors, 95) <= p95
+
+
+def test_held_out_people_stay_out_in_place_and_copied(shared, tmp_path, monkeypatch):
+    """The same split from the folder itself and from where 'stylefactory photos' copies it."""
+    monkeypatch.setenv("STYLEFACTORY_WEIGHTS", str(shared / "weights"))
+    folder = shared / "data/photos"
+    shutil.copytree(folder, tmp_path / "raw/photos")
+    settings = settings_with(64, photos={"holdout": str(folder / "heldout.csv")})
+    splits = []
+    for place in (folder, tmp_path / "raw"):
+        table, _, _, _ = prepare(place, settings, tmp_path)
+        test = table[table["split"] == "test"]
+        assert (len(table), len(test), test["person"].nunique()) == (663, 159, 136)
+        splits.append(table["split"].tolist())
+    assert splits[0] == splits[1]
 
 
 @pytest.mark.parametrize("style", ["fluent3d", "noto"])

@@ -1,6 +1,9 @@
 """Adding, listing and removing styles; photos; intake; the disk."""
 
+import errno
 import os
+import shutil
+import subprocess
 import time
 from pathlib import Path
 
@@ -8,8 +11,9 @@ import pytest
 
 from pipeline import gc, intake, params, styles
 from pipeline.files import read_json
+from pipeline.processes import environment
 from pipeline.settings import load_settings
-from stages.common.errors import SettingsError
+from stages.common.errors import DiskFullError, FactoryError, InputError, SettingsError
 from tests.pipeline.conftest import git
 
 pytestmark = pytest.mark.usefixtures("accepts")
@@ -90,6 +94,60 @@ def test_photos_are_copied_by_folder_and_the_setting_follows(built, tmp_path):
     assert [path.name for path in (built.root / "data/raw/photos").iterdir()] == ["b"]
     with pytest.raises(SettingsError, match="same name"):
         styles.use_photos(built, [first, pictures(tmp_path / "c" / "a")])
+
+
+@pytest.mark.parametrize("case", ["dangling link", "full disk", "full disk later"])
+def test_a_failed_copy_is_typed_and_leaves_nothing(built, tmp_path, monkeypatch, case):
+    styles.use_photos(built, [pictures(tmp_path / "before")])
+    new, expected, said = pictures(tmp_path / "new" / "sub").parent, DiskFullError, "no space left"
+    if case == "dangling link":
+        (new / "sub/gone.png").symlink_to(tmp_path / "nowhere.png")
+        expected, said = InputError, r"sub/gone\.png: cannot be read"
+    elif case == "full disk":
+        copy, copied = shutil.copy2, []
+
+        def full(source: str, target: str, **options: object) -> str:
+            copied.append(source)
+            if len(copied) == 2:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), source, None, target)
+            return str(copy(source, target))
+
+        monkeypatch.setattr(shutil, "copy2", full)
+    else:
+
+        def refused(*_args: object) -> None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        monkeypatch.setattr(params, "edit", refused)
+    before = built.params.read_text()
+    calls = [lambda: styles.use_photos(built, [new]), lambda: styles.add(built, "two", new)]
+    for call in calls:
+        if case == "full disk":
+            copied.clear()
+        with pytest.raises(FactoryError, match=said) as caught:
+            call()
+        assert isinstance(caught.value, expected) and "\n" not in str(caught.value)
+    assert built.params.read_text() == before
+    kept = {path.name for path in (built.root / "data/raw").rglob("*") if path.is_dir()} - {"styles"}
+    assert kept == {"photos", "before"} and not list((built.root / "data/raw").rglob("*.tmp"))
+    assert len(list((built.root / "data/raw/photos/before").iterdir())) == 3
+
+
+def test_only_the_factory_s_own_work_folder_is_hidden_from_dvc(built):
+    paths = [
+        "data/raw/photos/work/x.jpg",
+        "data/raw/styles/work/x.png",
+        "work/x",
+        "work/one/x",
+        ".venv/x",
+        ".prefect/x",
+    ]
+    for path in paths:
+        (built.root / path).parent.mkdir(parents=True, exist_ok=True)
+        (built.root / path).touch()
+    command = ["dvc", "check-ignore", *paths]
+    ignored = subprocess.run(command, cwd=built.root, env=environment(), capture_output=True, text=True).stdout.split()
+    assert ignored == paths[2:]
 
 
 def test_intake_registers_complete_folders_and_leaves_bad_ones_alone(built):
