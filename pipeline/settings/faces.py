@@ -72,8 +72,8 @@ class PhotosSettings(Section):
     )
     holdout: str = Field(
         "",
-        description="CSV with a column file or person: these always go to the test split; a line that names nobody is an "
-        "error. Empty: none.",
+        description="CSV with a column file or person: these always go to the test split; a line that names nobody is "
+        "an error. Empty: none.",
     )
     val_share: float = Field(0.1, ge=0, lt=0.5, description="Share of persons for validation (by a stable hash).")
     test_share: float = Field(0.1, ge=0, lt=0.5, description="Share of persons for testing (by a stable hash).")
