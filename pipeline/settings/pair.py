@@ -29,7 +29,7 @@ class TranslateSettings(Section):
     region: bool = Field(
         True,
         description="Region variant: a loss on every change outside the head, cycle weighted there, discriminators "
-        "look at the head only.",
+        "and the attention's classifiers look at the head only.",
     )
     skip: bool = Field(
         True,

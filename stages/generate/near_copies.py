@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.common.atomic import atomic_path
+from stages.common.errors import InputError
 from stages.faces.quality import perceptual_hash
 
 FILE = "training_photos.npy"
@@ -32,9 +33,21 @@ def save_hashes(folder: Path, photos: NDArray[Any]) -> None:
 
 
 def load_hashes(folder: Path) -> Hashes:
-    """Hashes of a source's training photos; none for a source that came without."""
+    """Hashes uint64 [N] of a source's training photos; none for a source that came without.
+
+    Raises:
+        InputError: the file is damaged or holds something else.
+    """
     path = folder / FILE
-    return np.load(path, allow_pickle=False) if path.is_file() else np.empty(0, np.uint64)
+    if not path.is_file():
+        return np.empty(0, np.uint64)
+    try:
+        hashes = np.load(path, allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise InputError(f"{path}: damaged ({error}); get it again with the source model") from None
+    if not isinstance(hashes, np.ndarray) or hashes.dtype != np.uint64 or hashes.ndim != 1:
+        raise InputError(f"{path}: holds no hashes of training photos; get it again with the source model")
+    return hashes
 
 
 def near_copies(pictures: NDArray[Any], known: Hashes) -> NDArray[np.bool_]:

@@ -107,16 +107,23 @@ class CAM(nn.Module):
         self.spectral = spectral
         self.channels = channels
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Features [N, C, H, W] to (attended features, logits [N, 2], heat map [N, 1, H, W])."""
+    def forward(self, x: Tensor, where: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """Features [N, C, H, W] to (attended features, logits [N, 2], heat map [N, 1, H, W]).
+
+        ``where`` [N, 1, H, W] in [0, 1]: the area whose features are classified; None for all. The attended features
+        do not depend on it, so a photo without a mask is translated alike.
+        """
         average: Tensor = self.average
         maximum: Tensor = self.maximum
         if self.spectral:  # a vector's largest singular value is its norm: no iteration needed
             average, maximum = F.normalize(average, dim=0), F.normalize(maximum, dim=0)
         # pools, not mean and amax, whose gradients are dense and lose channels_last (maximum at 31×31: 0.2, not 2.1 ms)
+        seen = x if where is None else x * where.to(x.dtype)
         pooled_average, pooled_maximum = (
-            pool(x, x.shape[2:]).flatten(1).float() for pool in (F.avg_pool2d, F.max_pool2d)
+            pool(seen, x.shape[2:]).flatten(1).float() for pool in (F.avg_pool2d, F.max_pool2d)
         )
+        if where is not None:  # the mean over the area, not over the picture
+            pooled_average = pooled_average / where.mean((2, 3)).clamp_min(1 / x[0, 0].numel())
         logits = torch.stack([pooled_average @ average, pooled_maximum @ maximum], 1)
         # (x·wa, x·wm) through a 1×1 convolution = one 1×1 convolution whose kernel is scaled instead of x
         kernel = self.mix.weight[:, :, 0, 0]
@@ -179,14 +186,17 @@ class TranslatorGenerator(nn.Module):
                 # most runs of the demo then stayed at blurs and stripes for 2 kimg, with these none did
                 nn.init.kaiming_normal_(part.weight, nonlinearity="relu")
 
-    def detailed(self, photo: Tensor) -> tuple[Translation, Details]:
-        """``photo`` float32 [N, 3, H, W] in [-1, 1] to the translation and what the losses need."""
+    def detailed(self, photo: Tensor, where: Tensor | None = None) -> tuple[Translation, Details]:
+        """``photo`` float32 [N, 3, H, W] in [-1, 1] to the translation and what the losses need.
+
+        ``where`` [N, 1, H, W] in [0, 1]: what the attention's classifiers judge by (see :class:`CAM`); None for all.
+        """
         stem = F.relu(instance_norm(self.stem(with_place(photo))), inplace=True)
         h = F.relu(instance_norm(self.down0(stem)), inplace=True)
         h = F.relu(instance_norm(self.down1(h)), inplace=True)
         for block in self.encoder:
             h = block(h)
-        h, cam_logits, attention = self.cam(h)
+        h, cam_logits, attention = self.cam(h, None if where is None else F.avg_pool2d(where, 4))
         h = F.relu(h)
         code = self.mlp(h.mean((2, 3)))
         gamma, beta = self.to_gamma(code).float(), self.to_beta(code).float()

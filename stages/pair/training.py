@@ -166,8 +166,10 @@ class Trainer:
         photo_region, style_region = region(photo_mask, s.region_grow), region(style_mask, s.region_grow)
         photo_seen, style_seen = shared_regions(inside(photo_mask), inside(style_mask))
 
-        there, there_details = self.forward_net.detailed(photo)
-        back, back_details = self.backward_net.detailed(style)
+        # the attention learns to tell the domains apart, which backgrounds would do for it
+        photo_judged, style_judged = self._judged(photo_seen), self._judged(style_seen)
+        there, there_details = self.forward_net.detailed(photo, photo_judged)
+        back, back_details = self.backward_net.detailed(style, style_judged)
         parts = self._update_discriminators(batch, photo, photo_seen, style_seen, there.output, back.output)
 
         # the discriminators are only looked through here: no gradient of theirs is needed
@@ -182,7 +184,10 @@ class Trainer:
             paired = self._paired(parts, own, batch.pair_photo, batch.pair_styled, batch.pair_drawn)
             total = total + self._pairs_weight(nimg) * paired
         if nimg // s.batch % s.identity_every == 0:  # lazily, × the interval (as StyleGAN2's regularisers)
-            total = total + s.identity_every * self._occasional(parts, batch, photo, there, there_details, back_details)
+            occasional = self._occasional(
+                parts, batch, photo, there, there_details, back_details, photo_judged, style_judged
+            )
+            total = total + s.identity_every * occasional
         self._update_generators(total)
         for critic in (self.style_critic, self.photo_critic):
             critic.requires_grad_(True).train()
@@ -265,14 +270,17 @@ class Trainer:
         there: Translation,
         there_details: Details,
         back_details: Details,
+        photo_judged: Tensor | None,
+        style_judged: Tensor | None,
     ) -> Tensor:
         """Identity, attention and likeness: slow or weak signals that need not come at every step."""
         s = self.settings
         total = torch.zeros((), device=photo.device)
         if s.identity > 0 or s.cam > 0:
             few = photo[: len(batch.style)]
-            same, same_details = self.forward_net.detailed(batch.style)
-            same_back, same_back_details = self.backward_net.detailed(few)
+            same, same_details = self.forward_net.detailed(batch.style, style_judged)
+            few_judged = None if photo_judged is None else photo_judged[: len(few)]
+            same_back, same_back_details = self.backward_net.detailed(few, few_judged)
             # content, not output: the mask branch would make the output equal for nothing
             parts["identity"] = losses.masked_l1(same.content, batch.style, batch.style_mask)
             few_mask = torch.cat([batch.photo_mask, batch.pair_mask])[: len(few)]
@@ -290,10 +298,14 @@ class Trainer:
 
     # ---- discriminators ----------------------------------------------------------------------------------------------
 
+    def _judged(self, where: Tensor) -> Tensor | None:
+        """What the domains are told apart by: ``where`` [N, 1, H, W] in [0, 1] below ``unseen_top``, or all."""
+        return where * self.seen_rows if self.settings.region else None
+
     def _seen(self, images: Tensor, where: Tensor) -> Tensor:
         """What a discriminator gets: the region, augmented."""
-        seen = look_at(images, where * self.seen_rows) if self.settings.region else images
-        return augment(seen, self.settings.augment)
+        judged = self._judged(where)
+        return augment(images if judged is None else look_at(images, judged), self.settings.augment)
 
     def _update_discriminators(
         self, batch: Batch, photo: Tensor, photo_seen: Tensor, style_seen: Tensor, there: Tensor, back: Tensor

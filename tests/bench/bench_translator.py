@@ -1,9 +1,10 @@
 """Step time of the translator against a plain fp32 implementation of its width, same machine, same run.
 
 The plain one: NCHW, float32, torch's instance norm, AdaLIN as written in the paper, torch's spectral norm, one pass
-per loss (separate fakes for the discriminators), no shared batches, the way back at full width. Ours runs once as it is
-trained (the way back at half width, identity now and then) and once with all widths and losses as the plain one has
-them. Run by ``make bench`` or ``python -m tests.bench.bench_translator``.
+per loss (separate fakes for the discriminators), no shared batches, the way back at full width. Ours runs as it is
+trained (the way back at half width, identity now and then, latent pairs on top), then at the plain one's widths
+everywhere on its photos and style pictures alone, then with identity at every step too. Run by ``make bench`` or
+``python -m tests.bench.bench_translator``.
 """
 
 import argparse
@@ -28,7 +29,7 @@ from stages.pair.training import Batch, Trainer
 from tests.bench.table import row
 
 SHIPPED = Path("models/shipped/source.safetensors")
-SAME_WIDTHS = {"backward_width": TranslateSettings().width, "identity_every": 1}
+SAME_WIDTHS = {"backward_width": TranslateSettings().width}
 
 
 def _pad_conv(cin: int, cout: int, k: int, stride: int = 1) -> nn.Sequential:
@@ -151,10 +152,13 @@ def plain_step(width: int, resolution: int, n: int, blocks: int) -> Callable[[],
     return step
 
 
-def our_step(settings: TranslateSettings, resolution: int, features: Features | None = None) -> Callable[[], None]:
+def our_step(
+    settings: TranslateSettings, resolution: int, features: Features | None = None, pairs: bool = True
+) -> Callable[[], None]:
     """The stage's own step in its unpaired phase, all losses (without face recognition, which is optional).
 
-    ``features``: with the pairs' feature loss, which the plain implementation has not.
+    ``features``: with the pairs' feature loss, which the plain implementation has not. ``pairs``: with as many latent
+    pairs as photos, which the plain one has not either.
     """
     device = setup()
     trainer = Trainer(settings, resolution, device, None, features)
@@ -166,7 +170,8 @@ def our_step(settings: TranslateSettings, resolution: int, features: Features | 
 
     counts = [half, half, half // 2, half]  # photos, style, edge-smoothed, pairs
     parts = [part for n in counts[:3] for part in (pictures(n), pictures(n, 1))]
-    batch = Batch(*parts, pictures(half), pictures(half), pictures(half, 1), pictures(half, 1))
+    paired = half if pairs else 0
+    batch = Batch(*parts, pictures(paired), pictures(paired), pictures(paired, 1), pictures(paired, 1))
     seen = [round(settings.warm_kimg * 1000)]
 
     def step() -> None:
@@ -202,34 +207,39 @@ def main() -> None:
     for batch in (TranslateSettings().batch, int(PRESETS["real-64"].values["translate.batch"])):
         settings = TranslateSettings(batch=batch)
         n = batch // 2
-        both = [
+        same = settings.model_copy(update=SAME_WIDTHS)
+        all_steps = [
             our_step(settings, args.resolution),
             plain_step(settings.width, args.resolution, n, settings.blocks),
-            our_step(settings.model_copy(update=SAME_WIDTHS), args.resolution),
+            our_step(same, args.resolution, pairs=False),
+            our_step(same.model_copy(update={"identity_every": 1}), args.resolution, pairs=False),
         ]
         if discriminator is not None and discriminator.arch.resolution == args.resolution:
             device = setup()
             features = discriminator_features(discriminator, device.device, device.dtype)
-            both.append(our_step(settings, args.resolution, features))
-        # a pair = one photo and one style picture through all losses; ours takes as many latent pairs on top
-        mine, theirs, wide, *full = (n / seconds for seconds in measure(both, args.rounds))
+            all_steps.append(our_step(settings, args.resolution, features))
+        # a pair = one photo and one style picture through all losses
+        mine, theirs, wide, every, *full = (n / seconds for seconds in measure(all_steps, args.rounds))
+        plain = f"plain fp32 {theirs:.1f} pairs/s"
         row(
             f"U-GAT-IT step as trained, {args.resolution} px, batch {batch}, {torch.get_num_threads()} threads, width "
             f"{settings.width}, way back {settings.backward_width}, identity every {settings.identity_every}th step",
             f"{mine:.1f} photo + style pairs/s, and as many latent pairs",
-            f"plain fp32 {theirs:.1f} pairs/s, no latent pairs",
+            plain,
             mine / theirs,
             "ratio 2.5",
         )
         row(
-            f"the same at the plain one's widths everywhere ({settings.width}), identity at every step",
-            f"{wide:.1f} pairs/s, and as many latent pairs",
-            f"plain fp32 {theirs:.1f} pairs/s, no latent pairs",
+            f"width {settings.width} everywhere as the plain one, without latent pairs as the plain one",
+            f"{wide:.1f} pairs/s",
+            plain,
             wide / theirs,
+            "ratio 2.5",
         )
+        row("the same with identity at every step", f"{every:.1f} pairs/s", plain, every / theirs)
         for rate in full:
             row(
-                "the same with the latent pairs' feature loss",
+                "as trained with the latent pairs' feature loss",
                 f"{rate:.1f} pairs/s",
                 f"without {mine:.1f}",
                 rate / mine,

@@ -5,10 +5,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pandas as pd
+import pytest
 
+from stages.common.errors import InputError
 from stages.common.images import list_images, read_image
 from stages.faces.demo_inputs import sample_photos
-from stages.generate.near_copies import load_hashes, near_copies, save_hashes
+from stages.generate.near_copies import FILE, load_hashes, near_copies, save_hashes
 from tests.generate.test_generate import run
 
 
@@ -31,6 +33,18 @@ def test_copies_mirrored_noisy_or_compressed_are_found_and_others_not(tmp_path: 
     packed = [cv2.imdecode(cv2.imencode(".jpg", picture)[1], cv2.IMREAD_COLOR) for picture in photos]
     assert near_copies(np.stack(packed), known).mean() > 0.9
     assert near_copies(pictures(200, 2), known).mean() < 0.05
+
+
+@pytest.mark.parametrize("damage", [b"", b"no numpy file", "cut", "other"])
+def test_a_damaged_file_is_named_not_taken_for_none(tmp_path: Path, damage: bytes | str) -> None:
+    save_hashes(tmp_path, pictures(4, 0))
+    file = tmp_path / FILE
+    if damage == "other":
+        np.save(file, np.zeros((2, 2)))
+    else:
+        file.write_bytes(damage if isinstance(damage, bytes) else file.read_bytes()[:-5])
+    with pytest.raises(InputError, match=f"{FILE}: .*get it again"):
+        load_hashes(tmp_path)
 
 
 def test_production_drops_a_sample_the_source_has_seen(project: Path) -> None:

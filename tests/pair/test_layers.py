@@ -113,3 +113,17 @@ def test_cam_equals_scaled_features_through_the_mixing_convolution() -> None:
     torch.testing.assert_close(logits[:, 0], (x.mean((2, 3)) * cam.average).sum(1))
     torch.testing.assert_close(logits[:, 1], (x.amax((2, 3)) * cam.maximum).sum(1))
     assert heat.shape == (3, 1, 16, 16)
+
+
+def test_cam_classifies_by_the_area_alone_and_attends_alike() -> None:
+    torch.manual_seed(0)
+    cam, x = CAM(8), _features()
+    where = torch.zeros(3, 1, 16, 16)
+    where[..., 4:12, 4:12] = 1
+    mixed, logits, _ = cam(x, where)
+    torch.testing.assert_close(mixed, cam(x)[0], atol=0, rtol=0)
+    torch.testing.assert_close(logits[:, 0], (x[..., 4:12, 4:12].mean((2, 3)) * cam.average).sum(1))
+    elsewhere = torch.where(where > 0, x, torch.randn_like(x) * 5)
+    torch.testing.assert_close(cam(elsewhere, where)[1], logits)
+    torch.testing.assert_close(cam(x, torch.ones_like(where))[1], cam(x)[1])
+    assert torch.isfinite(cam(x, torch.zeros_like(where))[1]).all(), "a picture without a head"

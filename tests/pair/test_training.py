@@ -205,6 +205,19 @@ def test_discriminators_do_not_see_the_top_where_told() -> None:
         assert pulled[18:].all() and pulled[:14].any() == (top == 0)
 
 
+@pytest.mark.parametrize("variant", [True, False])
+def test_region_variant_tells_the_domains_apart_by_the_head_alone(variant: bool) -> None:
+    """The attention's classifiers are given the head, both ways and for either domain; without region everything."""
+    trainer = _trainer(_settings(region=variant))
+    judged: list[torch.Tensor | None] = []
+    for net in (trainer.forward_net, trainer.backward_net):
+        net.cam.register_forward_pre_hook(lambda _, args: judged.append(args[1]))
+    trainer.step(_batch(12), 16)
+    areas = [where for where in judged if where is not None]
+    assert len(areas) == (4 if variant else 0)
+    assert all(where[..., 2:6, 2:6].min() == 1 and where[..., :1, :].max() == 0 for where in areas)
+
+
 def test_learns_the_pairs_inside_and_leaves_the_outside() -> None:
     """A minute's idea in a second: negatives inside the head after a few hundred images, the rest untouched."""
     settings = _settings(kimg=2.0, warm_kimg=2.0, learning_rate=3e-3, width=8)
