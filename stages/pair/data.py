@@ -68,14 +68,13 @@ class Feed:
         n_drawn = n_style - (0 if self.pairs is None else _share(nimg // s.batch, n_style, s.styled_share))
         photos = self.photos.batch(start, max(1, n_photos), seed, self._weights["photos"])
         drawn = self.style.batch(start, max(1, n_drawn), seed + 1, self._weights["style"])
-        style = [_image(drawn["image"])[:n_drawn]]
-        style_mask = [_mask(drawn["mask"])[:n_drawn]]
+        style, style_mask = [drawn["image"][:n_drawn]], [drawn["mask"][:n_drawn]]
         pair_photo = pair_styled = pair_mask = pair_drawn = torch.empty(0)
         if self.pairs is not None:
             pairs = self.pairs.batch(start, n_pairs + n_style - n_drawn, seed + 2)
             images, masks = _image(pairs["styled"]), _mask(pairs["mask"])
-            style.append(images[n_pairs:])
-            style_mask.append(masks[n_pairs:])
+            style.append(pairs["styled"][n_pairs:])
+            style_mask.append(pairs["mask"][n_pairs:])
             pair_photo, pair_mask = self._inputs(pairs, n_pairs)
             pair_drawn = torch.minimum(masks[:n_pairs], pair_mask)
             if s.pairs_tolerance > 0:
@@ -84,16 +83,18 @@ class Feed:
             pair_photo, pair_styled, pair_mask, pair_drawn = flip_some(
                 flips, pair_photo, images[:n_pairs], pair_mask, pair_drawn
             )
+        pictures, picture_masks = torch.cat(style), torch.cat(style_mask)
+        # smoothed copies of the very pictures that are shown as real: of one kind alone they would tell the kinds apart
         n_edges = max(1, n_style // 2) if s.edge_weight > 0 and not warm else 0
-        pixels = drawn["image"][:n_edges].permute(0, 2, 3, 1).numpy()
-        smooth = [smooth_edges(np.ascontiguousarray(picture)) for picture in pixels]
+        chosen = torch.randperm(n_style)[:n_edges]
+        smooth = [smooth_edges(np.ascontiguousarray(picture)) for picture in _pixels(pictures[chosen])]
         edges = _image(torch.from_numpy(np.stack(smooth)).permute(0, 3, 1, 2)) if smooth else torch.empty(0)
-        edges_mask = _mask(drawn["mask"])[:n_edges]
+        edges_mask = _mask(picture_masks[chosen])
         photo, photo_mask = _flip(_image(photos["image"]), _mask(photos["mask"]))
         if s.light > 0:
             photo = relight(photo, s.light)
             pair_photo = relight(pair_photo, s.light) if n_pairs else pair_photo
-        styles, style_masks = _flip(torch.cat(style), torch.cat(style_mask))
+        styles, style_masks = _flip(_image(pictures), _mask(picture_masks))
         if n_edges:
             edges, edges_mask = _flip(edges, edges_mask)
         parts = (
@@ -124,6 +125,10 @@ class Feed:
 
 def _flip(images: Tensor, masks: Tensor) -> list[Tensor]:
     return flip_some(torch.rand(len(images)) < 0.5, images, masks)
+
+
+def _pixels(pictures: Tensor) -> np.ndarray:
+    return pictures.permute(0, 2, 3, 1).numpy()
 
 
 def _image(pixels: Tensor) -> Tensor:

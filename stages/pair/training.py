@@ -164,13 +164,14 @@ class Trainer:
         photo_mask = torch.cat([batch.photo_mask, batch.pair_mask])
         style, style_mask = batch.style, batch.style_mask
         photo_region, style_region = region(photo_mask, s.region_grow), region(style_mask, s.region_grow)
-        photo_seen, style_seen = shared_regions(inside(photo_mask), inside(style_mask))
+        heads = inside(photo_mask)
+        photo_seen, style_seen = shared_regions(heads, inside(style_mask))
 
         # the attention learns to tell the domains apart, which backgrounds would do for it
         photo_judged, style_judged = self._judged(photo_seen), self._judged(style_seen)
         there, there_details = self.forward_net.detailed(photo, photo_judged)
         back, back_details = self.backward_net.detailed(style, style_judged)
-        parts = self._update_discriminators(batch, photo, photo_seen, style_seen, there.output, back.output)
+        parts = self._update_discriminators(batch, photo, heads, photo_seen, style_seen, there.output, back.output)
 
         # the discriminators are only looked through here: no gradient of theirs is needed
         for critic in (self.style_critic, self.photo_critic):
@@ -308,13 +309,20 @@ class Trainer:
         return augment(images if judged is None else look_at(images, judged), self.settings.augment)
 
     def _update_discriminators(
-        self, batch: Batch, photo: Tensor, photo_seen: Tensor, style_seen: Tensor, there: Tensor, back: Tensor
+        self,
+        batch: Batch,
+        photo: Tensor,
+        heads: Tensor,
+        photo_seen: Tensor,
+        style_seen: Tensor,
+        there: Tensor,
+        back: Tensor,
     ) -> dict[str, Tensor]:
         s = self.settings
-        images = torch.cat([batch.style, there.detach(), batch.edges])
-        where = torch.cat([style_seen, photo_seen])
-        if len(batch.edges):
-            where = torch.cat([where, shared_regions(inside(batch.edges_mask), photo_seen)[0]])
+        images, where = torch.cat([batch.style, there.detach()]), torch.cat([style_seen, photo_seen])
+        if len(batch.edges):  # cut by a photo's head, too, as the style pictures are
+            images = torch.cat([images, batch.edges])
+            where = torch.cat([where, shared_regions(inside(batch.edges_mask), heads)[0]])
         logits = self.style_critic(self._seen(images, where))
         style = losses.discriminator_loss(logits, len(batch.style), len(there), s.edge_weight)
         images, where = torch.cat([photo, back.detach()]), torch.cat([photo_seen, style_seen])

@@ -10,6 +10,7 @@ import torch
 from pipeline.settings import TranslateSettings
 from stages.common.device import Device
 from stages.common.images import read_image
+from stages.pair.augment import smooth_edges
 from stages.pair.data import Feed
 from tests.pair import factory
 
@@ -60,3 +61,25 @@ def test_styled_share_is_exact_over_small_batches(tmp_path: Path, share: float) 
             real += bool({pixels.numpy().tobytes(), pixels.flip(-1).numpy().tobytes()} & drawn)
     assert count == 40
     assert real == round(40 * (1 - share))
+
+
+def test_edge_smoothed_fakes_are_copies_of_pictures_shown_as_real(tmp_path: Path) -> None:
+    feed = _feed(factory.build(tmp_path), styled_share=0.5, batch=4, warm_kimg=0.0)
+    assert feed.pairs is not None
+    kinds = {
+        "drawn": feed.style.take(np.arange(len(feed.style)), "image"),
+        "styled": feed.pairs.take(np.arange(len(feed.pairs)), "styled"),
+    }
+    copies = {
+        name: {smooth_edges(np.ascontiguousarray(p.permute(1, 2, 0).numpy())).tobytes() for p in pictures}
+        for name, pictures in kinds.items()
+    }
+    found = dict.fromkeys(copies, 0)
+    for step in range(20):
+        batch = feed.batch(step * 4)
+        assert len(batch.edges) == len(batch.edges_mask) == 1
+        picture = ((batch.edges[0] + 1) * 127.5).round().to(torch.uint8).permute(1, 2, 0).numpy()
+        same = {np.ascontiguousarray(picture).tobytes(), np.ascontiguousarray(picture[:, ::-1]).tobytes()}
+        for name, known in copies.items():
+            found[name] += bool(same & known)
+    assert min(found.values()) >= 5 and sum(found.values()) == 20
