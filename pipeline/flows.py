@@ -138,11 +138,15 @@ def produce_styles(
 ) -> dict[str, FactoryError]:
     """Builds several styles one after the other. One that fails does not stop the others.
 
+    Args:
+        styles: names in params.yaml; none means all of them.
+        upto, force, wait: as for :func:`produce_style`.
+
     Returns:
         The errors by style; empty when all are built.
     """
     failures: dict[str, FactoryError] = {}
-    for style in styles:
+    for style in styles or list(load_settings(find_project().params).styles):
         try:
             produce_style(style, upto=upto, force=force, wait=wait)
         except FactoryError as error:

@@ -28,8 +28,10 @@ TEXT = 0.38  # scale of the font
 
 def settings_for(factor: float, base: dict[str, Any]) -> dict[str, Any]:
     """The weights of one point: those that keep the person × ``factor``, the adversarial one ÷ √``factor``."""
-    changed = {name: base[name] * factor for name in ("cycle", "identity", "face_identity")}
-    return changed | {"gan": base["gan"] / factor**0.5}
+    changed = {name: base[name] * factor for name in ("cycle", "identity", "face_identity")} | {
+        "gan": base["gan"] / factor**0.5
+    }
+    return {name: round(value, 3) for name, value in changed.items()}
 
 
 def work(ctx: StageContext, kimg: float | None) -> None:

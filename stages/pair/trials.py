@@ -85,7 +85,8 @@ def run_trials(
 ) -> pd.DataFrame:
     """Trains one translator per entry of ``trials`` (name to changed settings) for the same number of images.
 
-    Every trial resumes by itself and a finished one is not trained again. Writes ``table.csv``, ``summary.json`` and
+    Every trial resumes by itself and a finished one is not trained again. Writes ``table.csv`` (figures, then the
+    settings that were changed), ``summary.json`` and
     ``pictures.png`` (first row the photos, then one row per trial) to ``reports/<style>/<folder>/``; nothing of the
     chain changes.
 
@@ -104,7 +105,7 @@ def run_trials(
         log(f"{title}: {name}")
         net, result, _ = train_translator(ctx, settings, ctx.work / key[:16])
         figures, shown = yardstick.measure(net)
-        rows.append({"trial": name, **figures, "kimg": result.nimg / 1000})
+        rows.append({"trial": name, **figures, "kimg": result.nimg / 1000, **changes})
         pictures.append(shown)
         log(f"{title}: {name}: style gap {figures['style_gap']}, background {figures['background_psnr']} dB")
     table = pd.DataFrame(rows)

@@ -239,14 +239,18 @@ def test_model_card(built: Path) -> None:
     assert "none of which any stage was trained on" in text
     metrics = built / "reports" / checkout.STYLE / "evaluate" / "metrics.json"
     changed = json.loads(metrics.read_text())
-    changed["kinds"]["split"] = "photos all, style test"
     before = metrics.read_bytes()
-    try:
-        metrics.write_text(json.dumps(changed))
-        card = model_card.write_card(built, checkout.STYLE, checkout.settings()).read_text(encoding="utf-8")
-    finally:
-        metrics.write_bytes(before)
-    assert "not all held out" in card and "photos all, style test" in card and "none of which" not in card
+    for split, wanted in (
+        ("photos all, style test", "not all held out"),
+        ("photos test, style val", "snapshots were chosen"),
+    ):
+        changed["kinds"]["split"] = split
+        try:
+            metrics.write_text(json.dumps(changed))
+            card = model_card.write_card(built, checkout.STYLE, checkout.settings()).read_text(encoding="utf-8")
+        finally:
+            metrics.write_bytes(before)
+        assert wanted in card and split in card and "none of which" not in card
     with pytest.raises(InputError, match="not evaluated"):
         model_card.write_card(built, "nobody", checkout.settings())
 

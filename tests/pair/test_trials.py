@@ -42,7 +42,11 @@ def test_sweep_draws_a_curve(factory: Path, monkeypatch: pytest.MonkeyPatch) -> 
     sweep_identity.work(context(factory, "sweep_identity"), 0.008)
     out = factory / "reports" / STYLE / "sweep_identity"
     assert read_image(out / "curve.png").shape == (360, 520, 3)
-    assert len(pd.read_csv(out / "table.csv")) == 2
+    table = pd.read_csv(out / "table.csv")
+    assert len(table) == 2
+    base = context(factory, "sweep_identity").settings.translate.model_dump()
+    wanted = sweep_identity.settings_for(2.0, base)
+    assert dict(table.iloc[1][list(wanted)]) == wanted, "the values to copy"
 
 
 def test_knobs_move_against_each_other() -> None:
