@@ -29,6 +29,8 @@ class FaceDataset:
     Attributes:
         index: the rows of index.csv in use, in order, row i describing sample i.
         resolution: side of the samples in pixels.
+        split: what it was opened with; None for everything.
+        key: of the cache, over the folder's content and the resolution.
     """
 
     def __init__(
@@ -38,6 +40,7 @@ class FaceDataset:
         split: str | None = None,
         fields: Sequence[str] = ("image", "mask"),
         cache: Path = CACHE,
+        key: str = "",
     ) -> None:
         """Opens ``folder``.
 
@@ -47,11 +50,13 @@ class FaceDataset:
             split: keep only rows of this split ("train", "val", "test").
             fields: what to load: "image", "mask" of an ingested folder; "photo", "styled", "mask" of shards.
             cache: where the memory maps live.
+            key: of the same dataset opened before, which saves hashing the folder once more.
 
         Raises:
             InputError: no such dataset, no rows, or a field that its samples lack.
         """
         self.folder, self.resolution, self.fields = Path(folder), resolution, tuple(fields)
+        self.split = split
         index_file = self.folder / "index.csv"
         if not index_file.is_file():
             raise InputError(f"{index_file}: missing; run the stage that makes {self.folder} first")
@@ -59,6 +64,7 @@ class FaceDataset:
         index = read_table(index_file, {"id": str, "person": str, "design": str, "photo_id": str}, needed)
         if index["id"].isna().any():
             raise InputError(f"{index_file}: every row needs an id")
+        self.key = key or tree_hash([self.folder])[:24] + f"_{resolution}"
         self._maps = self._open_cache(index["id"].tolist(), cache)
         keep = np.arange(len(index)) if split is None else np.flatnonzero(index["split"].to_numpy() == split)
         if len(keep) == 0:
@@ -95,8 +101,7 @@ class FaceDataset:
         return {field: self.take(chosen, field) for field in self.fields} | {"index": torch.from_numpy(chosen)}
 
     def _open_cache(self, ids: list[str], cache: Path) -> dict[str, np.ndarray]:
-        key = tree_hash([self.folder])[:24] + f"_{self.resolution}"
-        paths = {field: cache / f"{key}.{field}.npy" for field in self.fields}
+        paths = {field: cache / f"{self.key}.{field}.npy" for field in self.fields}
         if not all(path.is_file() for path in paths.values()):
             self._fill_cache(ids, paths)
         try:

@@ -201,6 +201,7 @@ class _Stats:
         self._sums: dict[str, torch.Tensor] = {}
         self._counts: dict[str, int] = {}
         self._rows: list[dict[str, float]] = []
+        self._names: list[str] = []  # columns of the file as it is; none before it was written here
 
     def add(self, losses: Losses) -> None:
         for name, value in losses.items():
@@ -228,14 +229,25 @@ class _Stats:
     def restore(self, pending: dict[str, dict], nimg: int) -> None:
         self._sums = {name: torch.tensor(value, dtype=torch.float64) for name, value in pending["sums"].items()}
         self._counts = dict(pending["counts"])
-        self._rows = []
+        self._rows, self._names = [], []
         if self.path.is_file():
-            with self.path.open(newline="") as file:
-                rows = [{k: float(v) for k, v in row.items() if v not in ("", None)} for row in csv.DictReader(file)]
+            lines = self.path.read_text().splitlines(keepends=True)
+            whole = [line for line in lines if line.endswith("\n")]  # a kill may have cut the last one
+            rows = [{k: float(v) for k, v in row.items() if v not in ("", None)} for row in csv.DictReader(whole)]
             self._rows = [row | {"nimg": int(row["nimg"])} for row in rows if row["nimg"] <= nimg]
 
     def _save(self) -> None:
-        names = list(dict.fromkeys(name for row in self._rows for name in row))
-        lines = [",".join(names)]
-        lines += [",".join(f"{row[n]:.6g}" if n in row else "" for n in names) for row in self._rows]
-        write_text(self.path, "\n".join(lines) + "\n")
+        """Appends the newest row; a new column, or rows taken back, need the whole file anew.
+
+        Writing everything each time took 1.6 s at 39,000 rows, the length of a source's training at 256 px.
+        """
+        if self._names and set(self._rows[-1]) <= set(self._names):
+            with self.path.open("a") as file:
+                file.write(self._line(self._rows[-1]))
+            return
+        self._names = list(dict.fromkeys(name for row in self._rows for name in row))
+        write_text(self.path, ",".join(self._names) + "\n" + "".join(map(self._line, self._rows)))
+
+    def _line(self, row: dict[str, float]) -> str:
+        texts = {name: str(int(value)) if name == "nimg" else f"{value:.6g}" for name, value in row.items()}
+        return ",".join(texts.get(name, "") for name in self._names) + "\n"

@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from pathlib import Path
@@ -75,8 +76,11 @@ def _done_file(done_dir: Path | None, shard: Any) -> Path | None:
 
 def _start_worker(parent: int) -> None:
     die_with_parent(parent)
-    # torch reads these when a shard's work imports it; importing it here would cost workers seconds that never need it
+    # torch reads these when a shard's work imports it; importing it here would cost workers seconds that never need it.
+    # Where the command itself imports torch, the worker has done so, too, before it came here.
     os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
     import cv2
 
     cv2.setNumThreads(1)

@@ -63,9 +63,10 @@ class Progress:
         rate = (done - self.start) / max(now - self._began, 1e-6)
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=done, text=f"{rate:.1f} {self.unit}/s {text}")
-        elif now - self._last >= PLAIN_EVERY_S or done >= self.total:
+        elif now - self._last >= PLAIN_EVERY_S or done == self.total:
             self._last = now
-            left = duration((self.total - done) / rate) if rate > 0 else "?"
+            # streams do not say how long they are: more may come than was announced
+            left = duration(max(0, self.total - done) / rate) if rate > 0 else "?"
             log(
                 f"{self.label}: {done}/{self.total} {self.unit}, {rate:.1f} {self.unit}/s, {left} left  {text}".rstrip()
             )

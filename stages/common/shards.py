@@ -2,7 +2,7 @@
 
 import io
 import tarfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -48,8 +48,10 @@ def shard_files(folder: Path) -> list[Path]:
     return sorted(Path(folder).glob("*.tar"))
 
 
-def read_shards(folder: Path) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
+def read_shards(folder: Path, wanted: Collection[str] | None = None) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
     """Yields (key, {field: uint8 image}) of every sample below ``folder`` in order; masks come as [H, W].
+
+    ``wanted``: keys; others are passed over without decoding. None for all.
 
     Raises:
         InputError: a shard is damaged or cut short; names it.
@@ -60,6 +62,8 @@ def read_shards(folder: Path) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
             with tarfile.open(path, "r") as tar:
                 for member in tar:
                     name, field, _ = member.name.rsplit(".", 2)
+                    if wanted is not None and name not in wanted:
+                        continue
                     if name != key and fields:
                         yield key, fields
                         fields = {}

@@ -9,13 +9,13 @@ import torch
 from pipeline.settings import Settings
 from pipeline.settings.generate import FuseSettings
 from stages.common.atomic import write_json
-from stages.common.errors import InputError
+from stages.common.errors import InputError, SettingsError
 from stages.common.images import grid, to_uint8, write_png
 from stages.common.modelfile import file_hash
 from stages.common.progress import log
 from stages.common.runner import StageContext, run_stage
 from stages.common.seeding import generator as seeded
-from stages.generate.fusion import Schedule, fuse, share_table
+from stages.generate.fusion import Schedule, fuse, rebase_affines, same_mapping, share_table
 from stages.generate.models import load_stylegan, save_stylegan
 from stages.generate.networks import Generator
 from stages.generate.weights import generator_from_official
@@ -52,6 +52,17 @@ def fuse_generators(source: Generator, transferred: Generator, settings: FuseSet
     return generator_from_official(state)
 
 
+def answering_to(net: Generator, source: Generator) -> Generator:
+    """`net`, understanding the source's w: everything is drawn from the same.
+
+    Where training or fusion gave it another mapping network, its affine layers are re-based in place.
+    """
+    own, wanted = net.state_dict(), source.state_dict()
+    if not same_mapping(own, wanted):
+        net.load_state_dict(rebase_affines(own, wanted, z_dim=source.arch.z_dim))
+    return net
+
+
 @torch.no_grad()
 def sheet(generators: Sequence[Generator], seed: int, faces: int = SHEET_FACES, psi: float = SHEET_PSI) -> np.ndarray:
     """One row per generator, the same latents (the first one's mapping) down each column: uint8 [H, W, 3]."""
@@ -71,6 +82,9 @@ def main(ctx: StageContext) -> None:
     parent_path = ctx.root / other_parent(settings)
     source, _, parent_file = load_stylegan(parent_path)
     transferred, _, file = load_stylegan(transferred_path)
+    unknown = [r for r in settings.per_resolution if r not in source.arch.resolutions]
+    if unknown:
+        raise SettingsError(f"fuse.per_resolution: the source has no {unknown[0]} px layers")
     if source.arch != transferred.arch:
         raise InputError(f"{parent_path} and {transferred_path} differ in architecture and cannot be fused")
     fused = fuse_generators(source, transferred, settings)
@@ -84,9 +98,8 @@ def main(ctx: StageContext) -> None:
     }
     target = ctx.root / f"models/{style}/fused.safetensors"
     save_stylegan(target, fused, None, meta)
-    write_png(
-        ctx.report / "grid_source_fused_transferred.png", sheet([source, fused, transferred], ctx.settings.common.seed)
-    )
+    shown = [source, answering_to(fused, source), answering_to(transferred, source)]
+    write_png(ctx.report / "grid_source_fused_transferred.png", sheet(shown, ctx.settings.common.seed))
     write_json(ctx.report / "summary.json", {"low": settings.low, "shares_of_the_high_parent": shares})
     log(f"fuse: {target.relative_to(ctx.root)} written; sheet in {ctx.report.relative_to(ctx.root)}")
 

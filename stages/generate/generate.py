@@ -23,6 +23,7 @@ from stages.common.mapshards import map_shards
 from stages.common.progress import log
 from stages.common.runner import StageContext, run_stage
 from stages.common.seeding import generator as seeded
+from stages.common.seeding import rng
 from stages.generate.curation import curation_file, dropped
 from stages.generate.directions import build
 from stages.generate.encoder import load_encoder
@@ -113,8 +114,11 @@ def jobs(ctx: StageContext) -> list[dict[str, Any]]:
             }
         )
     if settings.inverted:
-        index = FaceDataset(ctx.root / "data/photos", common.resolution, cache=ctx.root / "work/cache").index
-        rows = np.flatnonzero(index["split"].to_numpy() != "test")[: settings.inverted]
+        photos = FaceDataset(ctx.root / "data/photos", common.resolution, cache=ctx.root / "work/cache")
+        index = photos.index
+        rows = np.flatnonzero(index["split"].to_numpy() != "test")
+        # the first ones would come from the first folder and its persons
+        rows = np.sort(rng(common.seed, "inverted").permutation(rows)[: settings.inverted])
         parts = max(1, math.ceil(len(rows) / settings.shard_size), workers(ctx))
         for part in np.array_split(rows, parts):
             if len(part):
@@ -126,6 +130,7 @@ def jobs(ctx: StageContext) -> list[dict[str, Any]]:
                         "number": len(out),
                         "parts": parts,
                         "kind": "inverted",
+                        "photos_key": photos.key,
                         "wanted": len(part),
                         "rows": part.tolist(),
                     }
@@ -249,9 +254,8 @@ def preview(folder: Path, cache: Path, count: int = PREVIEW) -> NDArray[np.uint8
     ids = pd.read_csv(folder / "index.csv", dtype={"id": str})["id"].tolist()
     chosen = set(ids[:: max(1, len(ids) // count)][:count])
     tiles: list[NDArray[np.uint8]] = []
-    for key, fields in read_shards(folder / "shards"):
-        if key in chosen:
-            tiles += [fields["photo"], fields["styled"]]
+    for _, fields in read_shards(folder / "shards", chosen):
+        tiles += [fields["photo"], fields["styled"]]
     return grid(tiles, columns=16)
 
 

@@ -110,7 +110,7 @@ def import_weights(path: Path, out: Path, licence: str = "") -> str:
         ModelFileError: see `read_weights`.
     """
     found = read_weights(path)
-    save_stylegan(out, found.generator, found.discriminator, {**found.origin, "licence": licence})
+    save_stylegan(out, found.generator, found.discriminator, found.origin | ({"licence": licence} if licence else {}))
     return f"{out}: {describe(found.generator, found.discriminator)}"
 
 

@@ -26,7 +26,7 @@ from stages.common.seeding import derive, rng
 from stages.common.seeding import generator as seeded
 from stages.common.shards import write_shard
 from stages.generate.encoder import Encoder, load_encoder
-from stages.generate.fusion import rebase_affines, same_mapping
+from stages.generate.fuse import answering_to
 from stages.generate.inversion import invert
 from stages.generate.landmark_net import POINTS, LandmarkNet, find_landmarks, load_landmark_net
 from stages.generate.latents import LatentSpace
@@ -112,11 +112,7 @@ def load_fused(path: Path, source: Generator) -> Generator:
 
     Where fusion kept another parent's mapping network, its affine layers are re-based onto the source's w.
     """
-    fused, _, _ = load_stylegan(path)
-    own, wanted = fused.state_dict(), source.state_dict()
-    if not same_mapping(own, wanted):
-        fused.load_state_dict(rebase_affines(own, wanted, z_dim=source.arch.z_dim))
-    return fused
+    return answering_to(load_stylegan(path)[0], source)
 
 
 @lru_cache(maxsize=1)
@@ -198,7 +194,8 @@ def _sampled(job: Mapping[str, Any], settings: GenerateSettings, models: Models)
 
 def _inverted(job: Mapping[str, Any], settings: GenerateSettings, models: Models) -> Iterator[tuple[Faces, list[Row]]]:
     root = Path(job["root"])
-    data = FaceDataset(root / "data/photos", models.source.arch.resolution, cache=root / "work/cache")
+    side, cache = models.source.arch.resolution, root / "work/cache"
+    data = FaceDataset(root / "data/photos", side, cache=cache, key=job["photos_key"])
     for start in range(0, len(job["rows"]), settings.batch):
         part = slice(start, start + settings.batch)
         rows = job["rows"][part]
@@ -248,6 +245,8 @@ def _judge(
         full = row | {name: round(float(value), 5) for name, value in scores.iloc[k].items()}
         for point, place in zip(POINTS, landmarks[k] * side, strict=True):
             full |= {f"{point}_x": round(float(place[0]), 2), f"{point}_y": round(float(place[1]), 2)}
+        for point, place in zip(POINTS[:2], on_photo[k] * side, strict=False):
+            full |= {f"photo_{point}_x": round(float(place[0]), 2), f"photo_{point}_y": round(float(place[1]), 2)}
         reason = "curation" if row["id"] in drops else reasons[k]
         if not reason and copies[k] and row["kind"] == "sampled":
             reason = "near_a_training_photo"

@@ -50,7 +50,7 @@ def to_review(index: pd.DataFrame, count: int) -> list[str]:
 def pictures(root: Path, style: str, ids: Sequence[str]) -> dict[str, NDArray[np.uint8]]:
     """The styled pictures of some ids, uint8 [R, R, 3]."""
     wanted = set(ids)
-    return {key: f["styled"] for key, f in read_shards(root / f"data/styled/{style}/shards") if key in wanted}
+    return {key: f["styled"] for key, f in read_shards(root / f"data/styled/{style}/shards", wanted)}
 
 
 def contact_sheets(root: Path, style: str, count: int = SHOWN) -> int:
@@ -79,10 +79,13 @@ def contact_sheets(root: Path, style: str, count: int = SHOWN) -> int:
 def accept(root: Path, style: str, pictures_folder: Path) -> int:
     """Copy the kept faces into the style's picture folder as pictures of the next round; returns how many.
 
+    Their rows are marked done, so that the next round's faces of the same ids are not taken unseen. Kept pairs
+    (``pair_…``) are `pair`'s business.
+
     Raises:
         InputError: nothing is marked keep, or a kept face is no longer among the generated ones.
     """
-    ids = kept(curation_file(root, style))
+    ids = [name for name in kept(curation_file(root, style)) if not name.startswith("pair_")]
     if not ids:
         raise InputError(f"{curation_file(root, style)}: nothing is marked keep; edit the file, then --accept")
     images = pictures(root, style, ids)
@@ -94,6 +97,9 @@ def accept(root: Path, style: str, pictures_folder: Path) -> int:
     number = max(rounds, default=0) + 1
     for name, image in images.items():
         write_png(pictures_folder / f"round{number}_{name}.png", image)
+    table = read_table(curation_file(root, style), str, ("id", "decision"), keep_default_na=False)
+    table.loc[table["id"].isin(ids), ["decision", "reason"]] = ["", f"accepted in round {number}"]
+    write_text(curation_file(root, style), table.to_csv(index=False))
     return len(images)
 
 

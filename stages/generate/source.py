@@ -14,7 +14,7 @@ from torch import Tensor
 from pipeline.settings import Settings
 from pipeline.settings.generate import SourceSettings
 from stages.common.atomic import write_json
-from stages.common.errors import InputError
+from stages.common.errors import InputError, SettingsError
 from stages.common.images import grid, list_images, to_uint8, write_png
 from stages.common.loop import train
 from stages.common.modelfile import file_hash
@@ -61,6 +61,7 @@ def main(ctx: StageContext) -> None:
     else:
         raise InputError(f"source.input: {where} holds neither {SOURCE} nor photos")
     _check(ctx, model, where)
+    balance_demodulated(model.generator)  # transfer trains them at one rate
     own_encoder = encoder_file is None or not encoder_file.is_file()
     encoder = _train_encoder(ctx, model, photos) if own_encoder else None
     if ctx.device.rank:  # under torchrun all processes train, the first one publishes
@@ -141,7 +142,10 @@ def _trained(ctx: StageContext, folder: Path) -> tuple[Imported, Tensor]:
     exclude = ctx.root / settings.exclude if settings.exclude else None
     photos, used = load_training_photos(folder, ctx.settings.common.resolution, exclude)
     generator, discriminator, parent = _start(ctx, settings)
-    trainer = GanTrainer(generator, discriminator, real_batches(photos, seed), gan_options(settings), ctx.device)
+    try:
+        trainer = GanTrainer(generator, discriminator, real_batches(photos, seed), gan_options(settings), ctx.device)
+    except ValueError as error:  # what only the networks can judge: batch among processes
+        raise SettingsError(f"source: {error}") from error
 
     def draw() -> np.ndarray:
         return samples_grid(trainer.averaged, seed)

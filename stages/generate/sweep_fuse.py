@@ -31,7 +31,7 @@ from stages.common.images import grid, to_uint8, write_png
 from stages.common.progress import log, track
 from stages.common.seeding import generator as seeded
 from stages.generate.encoder import Encoder, load_encoder
-from stages.generate.fuse import SOURCE, fuse_generators, other_parent
+from stages.generate.fuse import SOURCE, answering_to, fuse_generators, other_parent
 from stages.generate.generate import fit_filter
 from stages.generate.landmark_net import LandmarkNet, find_landmarks, load_landmark_net
 from stages.generate.models import load_stylegan
@@ -209,12 +209,13 @@ def sweep(
     captions = ["source", *[""] * (SHOWN - 1)]
     compared: dict[str, NDArray[np.float32]] = {}
     parent, _, _ = load_stylegan(root / other_parent(settings.fuse))
+    source, _, _ = load_stylegan(root / SOURCE)
     for name, path, fuse in track(cells, len(cells), "sweep fuse", "cells"):
         transferred, _, _ = load_stylegan(path)
-        fused = fuse_generators(parent, transferred, fuse).to(device.device)
+        fused = answering_to(fuse_generators(parent, transferred, fuse), source).to(device.device)
         images = measured.images(fused)
         if name not in compared:
-            compared[name] = measured.features(measured.images(transferred.to(device.device)))
+            compared[name] = measured.features(measured.images(answering_to(transferred, source).to(device.device)))
         figures = measured.figures(images, compared[name])
         rows.append(
             {"snapshot": name, "schedule": fuse.schedule, "mid": fuse.mid, "width": fuse.width}

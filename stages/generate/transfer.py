@@ -108,6 +108,9 @@ def _trainer(
     unknown = [r for r in settings.lr_by_resolution if r not in source.arch.resolutions]
     if unknown:
         raise SettingsError(f"transfer.lr_by_resolution: the source has no {unknown[0]} px layers")
+    constrained = settings.activation_weight > 0 or settings.consistency_weight > 0
+    if constrained and not set(settings.constraint_resolutions) & set(source.arch.resolutions):
+        raise SettingsError("transfer.constraint_resolutions: the source has none of these layers")
     try:
         return GanTrainer(source, discriminator, reals, gan_options(settings), ctx.device, anchors)
     except ValueError as error:  # combinations only the networks can judge: freeze_d, batch among processes

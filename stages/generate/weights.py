@@ -114,12 +114,15 @@ def _architecture(blocks: list[int], z_dim: int, w_dim: int, layers: int, base: 
 
 @torch.no_grad()
 def balance_demodulated(generator: Generator) -> Generator:
-    """Scale every demodulated weight to root mean square 1, in place; the function stays the same.
+    """Scale demodulated weights far from root mean square 1 to 1, in place; the function stays the same.
 
     Demodulation cancels the scale, but Adam's step is absolute: weights stored 20 times smaller (as in a source we
-    were given) learn 20 times faster and the run diverges within 2 kimg. Published checkpoints are near 1.
+    were given) learn 20 times faster and the run diverges within 2 kimg. Published checkpoints are near 1; weights
+    within a factor of two are left as they are.
     """
     for _, layer, _ in generator.synthesis.layers():
         if isinstance(layer, StyledConv):
-            layer.weight.div_(layer.weight.square().mean().sqrt().clamp_min(1e-8))
+            size = layer.weight.square().mean().sqrt().clamp_min(1e-8)
+            if not 0.5 < size < 2:
+                layer.weight.div_(size)
     return generator

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from stages.common.arguments import positive
 from stages.common.atomic import write_json
 from stages.common.device import usable_cores
 from stages.common.errors import FactoryError
@@ -95,7 +96,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="stylefactory bench model", description=__doc__)
     parser.add_argument("model", type=Path, help=".mnn file")
     parser.add_argument("--size", type=int, default=0, help="input side, pixels; 0 takes the model's own")
-    parser.add_argument("--repeats", type=int, default=40, help="timed runs")
+    parser.add_argument("--repeats", type=positive, default=40, help="timed runs")
     parser.add_argument("--out", type=Path, default=Path("reports/bench/model.json"), help="file to write")
     args = parser.parse_args(argv)
     try:

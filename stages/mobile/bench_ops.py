@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from stages.common.arguments import positive
 from stages.common.atomic import write_text
 from stages.common.errors import FactoryError, StageError
 from stages.common.progress import log, track
@@ -142,7 +143,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Command line; writes reports/bench/ops.md and .csv."""
     parser = argparse.ArgumentParser(prog="stylefactory bench ops", description=__doc__)
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
-    parser.add_argument("--repeats", type=int, default=30, help="timed runs per network")
+    parser.add_argument("--repeats", type=positive, default=30, help="timed runs per network")
     parser.add_argument("--only", choices=("block", "resample", "head"), help="one group")
     parser.add_argument("--out", type=Path, default=Path("reports/bench"), help="folder of the tables")
     args = parser.parse_args(argv)

@@ -118,12 +118,19 @@ def stylize_folder(source: Path, target: Path, stylizer: FrameStylizer) -> tuple
 
 
 def write_picture(path: Path, rgb: np.ndarray) -> None:
-    """uint8 [H, W, 3] in the format of the suffix, atomically; JPEG and WebP at quality 95."""
+    """uint8 [H, W, 3] in the format of the suffix, atomically; JPEG and WebP at quality 95.
+
+    Raises:
+        InputError: the picture is too large for the format.
+    """
     if path.suffix.lower() == ".png":
         write_png(path, rgb)
         return
     kind = cv2.IMWRITE_WEBP_QUALITY if path.suffix.lower() == ".webp" else cv2.IMWRITE_JPEG_QUALITY
-    _, data = cv2.imencode(path.suffix.lower(), cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), [kind, 95])
+    done, data = cv2.imencode(path.suffix.lower(), cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), [kind, 95])
+    if not done:
+        size = f"{rgb.shape[1]}x{rgb.shape[0]}"
+        raise InputError(f"{path}: {size} pixels are too many for this format; write a .png")
     with atomic_path(path) as temporary:
         temporary.write_bytes(data.tobytes())
 

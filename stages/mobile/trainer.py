@@ -27,6 +27,7 @@ from stages.mobile.data import TrainingData, as_float, to_pairs
 from stages.mobile.edge import smooth_edges
 from stages.mobile.network import MobileNet
 from stages.mobile.shift import REACH, random_shifts, shift
+from stages.pair.networks import TranslatorGenerator
 
 EQUIVARIANCE_SHARE = 0.25  # of the batch; a shifted copy costs as much as another pair
 PERCEPTUAL_SHARE = 0.375  # with half judged: 13 % more img/s, 2.6 % more pixel error an image than 1/2 and all
@@ -39,7 +40,7 @@ class Teachers:
 
     features: Features | None = None
     features_name: str = "none"
-    translator: nn.Module | None = None
+    translator: TranslatorGenerator | None = None
     likeness: FaceEmbedder | None = None
 
 
@@ -217,13 +218,18 @@ class Trainer:
         if not s.distillation or self.teachers.translator is None:
             return None
         n = max(1, int(self.batch * s.distillation_share))
-        photo = self.data.styled_batch("photo", start, n, self.seed + 2, self.device.device)
+        photo, head = (
+            self.data.styled_batch(field, start, n, self.seed + 2, self.device.device) for field in ("photo", "mask")
+        )
         if s.augment:
-            photo = moved_together((photo,), s)[0].clamp(-1, 1)
+            photo, head = moved_together((photo, head), s)
+            photo, head = photo.clamp(-1, 1), head.clamp(0, 1)
         with self.device.autocast():
             answer = self.teachers.translator(photo)
+        # without a mask branch the answer's own mask is all ones, and backgrounds would be repainted
+        mask = answer.mask.float() if self.teachers.translator.config.mask else head
         seen = damage(relight(photo, s.light), s.damage) if s.augment else photo
-        return Pairs(seen, compose_target(seen, answer.content.float(), answer.mask.float()), answer.mask.float())
+        return Pairs(seen, compose_target(seen, answer.content.float(), mask), mask)
 
     @torch.no_grad()
     def settle_statistics(self, batches: int = 24) -> None:

@@ -57,7 +57,7 @@ class Feed:
     def batch(self, nimg: int) -> Batch:
         """The pictures of the step after ``nimg`` photos (of this process's share of the batch)."""
         s, world, rank = self.settings, self.device.world, self.device.rank
-        n = max(2, s.batch // world)
+        n = s.batch // world
         start = nimg // world
         seed = self.seed * world + rank
         warm = self.pairs is not None and nimg < s.warm_kimg * 1000

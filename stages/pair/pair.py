@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from pipeline.settings import PairSettings, Settings
-from stages.common.atomic import publish_dir, write_json
+from stages.common.atomic import atomic_path, publish_dir, write_json
 from stages.common.dataset import FaceDataset, write_index
 from stages.common.device import Device
 from stages.common.embedder import load_embedder
@@ -32,6 +32,7 @@ from stages.pair.networks import TranslatorGenerator
 SHEET = 20  # pairs on the best and on the worst sheet
 Sample = Callable[[int], dict[str, np.ndarray]]  # position → photo, styled, mask
 EYES = ["eye_l_x", "eye_l_y", "eye_r_x", "eye_r_y"]
+PHOTO_EYES = [f"photo_{name}" for name in EYES]  # of stage 1's pairs, whose other points are the styled face's
 
 
 def inputs(settings: Settings, style: str) -> Sequence[Path]:
@@ -42,12 +43,13 @@ def inputs(settings: Settings, style: str) -> Sequence[Path]:
 
 @dataclass(frozen=True)
 class Source:
-    """Where pairs come from: a dataset, its fields, and the translator's file ("" = the dataset's own pairs)."""
+    """Where pairs come from: a dataset, the translator's file ("" = the dataset's own pairs), the key of its cache."""
 
     folder: str
     translator: str
     cache: str
     resolution: int
+    key: str = ""
 
 
 def main(ctx: StageContext) -> None:
@@ -61,6 +63,7 @@ def main(ctx: StageContext) -> None:
     else:
         source = Source(str(ctx.root / "data/styled" / ctx.style), "", cache, side)
     dataset = _open(source)
+    source = replace(source, key=dataset.key)
     rows, made = _make(ctx, source, len(dataset))
     sample = _reader(made, dataset)
     table = pd.DataFrame(rows)
@@ -98,7 +101,7 @@ def main(ctx: StageContext) -> None:
 
 def _open(source: Source) -> FaceDataset:
     fields = ("image", "mask") if source.translator else ("photo", "styled", "mask")
-    return FaceDataset(Path(source.folder), source.resolution, fields=fields, cache=Path(source.cache))
+    return FaceDataset(Path(source.folder), source.resolution, fields=fields, cache=Path(source.cache), key=source.key)
 
 
 def _make(ctx: StageContext, source: Source, count: int) -> tuple[list[dict[str, Any]], list[Path]]:
@@ -115,7 +118,7 @@ def _make(ctx: StageContext, source: Source, count: int) -> tuple[list[dict[str,
             "settings": ctx.settings.pair.model_dump(mode="json"),
             "start": start,
             "stop": min(start + size, count),
-            "out": str(ctx.work / f"made_{start:09d}_{min(start + size, count):09d}.npz"),
+            "out": str(ctx.work / f"made_{start:09d}_{min(start + size, count):09d}"),
             "device": [str(device.device), str(device.dtype).removeprefix("torch.")],
             "root": str(ctx.root),
         }
@@ -127,7 +130,7 @@ def _make(ctx: StageContext, source: Source, count: int) -> tuple[list[dict[str,
 
 
 def make_shard(job: dict[str, Any]) -> list[dict[str, Any]]:
-    """Translates, pastes and scores samples start..stop; writes styled and mask as uint8 to ``out`` (an .npz)."""
+    """Translates, pastes and scores samples start..stop; writes uint8 ``out``.styled.npy and ``out``.mask.npy."""
     source, settings = Source(**job["source"]), PairSettings(**job["settings"])
     dataset, root = _open(source), Path(job["root"])
     device = Device(torch.device(job["device"][0]), getattr(torch, job["device"][1]))
@@ -147,8 +150,9 @@ def make_shard(job: dict[str, Any]) -> list[dict[str, Any]]:
             rows.append(_row(int(position), row) | {name: float(values[i]) for name, values in scores.items()})
         styled_all.append(styled_pixels)
         mask_all.append((drawn[:, 0].clamp(0, 1) * 255).round().to(torch.uint8).numpy())
-    with Path(job["out"]).open("wb") as file:
-        np.savez(file, styled=np.concatenate(styled_all), mask=np.concatenate(mask_all))
+    for name, parts in (("styled", styled_all), ("mask", mask_all)):
+        with atomic_path(Path(f"{job['out']}.{name}.npy")) as temporary, temporary.open("wb") as file:
+            np.save(file, np.concatenate(parts))
     return rows
 
 
@@ -190,9 +194,10 @@ def _detector(root: Path) -> FaceDetector | None:
 
 
 def _eyes(index: pd.DataFrame, side: int) -> np.ndarray:
-    if not set(EYES) <= set(index.columns):
-        return np.full((len(index), 4), np.nan)
-    return index[EYES].to_numpy(np.float64) / side
+    for names in (PHOTO_EYES, EYES):
+        if set(names) <= set(index.columns):
+            return index[names].to_numpy(np.float64) / side
+    return np.full((len(index), 4), np.nan)
 
 
 def _row(position: int, row: dict[str, Any]) -> dict[str, Any]:
@@ -246,13 +251,17 @@ def _ranked(table: pd.DataFrame) -> pd.DataFrame:
 
 def _reader(made: Sequence[Path], dataset: FaceDataset) -> Sample:
     """What was made of the photo at a position: photo, styled, mask."""
-    parts = [np.load(path) for path in made]
-    styled = np.concatenate([part["styled"] for part in parts])
-    masks = np.concatenate([part["mask"] for part in parts])
+    # mapped, not read: all results of a large set would not fit into memory
+    parts = [{name: np.load(f"{path}.{name}.npy", mmap_mode="r") for name in ("styled", "mask")} for path in made]
+    ends = np.cumsum([len(part["mask"]) for part in parts])
     field = "photo" if "photo" in dataset.fields else "image"
 
     def sample(position: int) -> dict[str, np.ndarray]:
-        return {"photo": dataset.get(position, field), "styled": styled[position], "mask": masks[position]}
+        shard = int(np.searchsorted(ends, position, side="right"))
+        row = position - (int(ends[shard - 1]) if shard else 0)
+        return {"photo": dataset.get(position, field)} | {
+            name: np.array(pictures[row]) for name, pictures in parts[shard].items()
+        }
 
     return sample
 

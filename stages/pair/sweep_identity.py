@@ -22,7 +22,7 @@ from stages.pair.trials import command, run_trials
 FOLDER = "sweep_identity"
 # beyond 2 there is nothing to choose: with an embedder, photos stay as they are (noto: style gap 0.84 at 2, 0.90 at 4)
 FACTORS = {"style_most": 0.25, "style": 0.5, "middle": 1.0, "likeness": 1.4, "likeness_most": 2.0}
-SIZE, MARGIN = (360, 520), 56  # of the chart, pixels
+SIZE, MARGIN, LINE = (360, 520), 56, 18  # of the chart and of a legend's line, pixels
 TEXT = 0.38  # scale of the font
 
 
@@ -46,9 +46,10 @@ def work(ctx: StageContext, kimg: float | None) -> None:
 
 
 def draw(table: pd.DataFrame, x: str, y: str) -> np.ndarray:
-    """The points of ``table`` as a labelled curve, uint8 [360, 520, 3]."""
+    """The points of ``table`` as a numbered curve with its legend, uint8 [360 + 18 per point, 520, 3]."""
     height, width = SIZE
-    chart = np.full((height, width, 3), 255, np.uint8)
+    rows = table.dropna(subset=[x, y]).to_dict("records")
+    chart = np.full((height + LINE * len(rows), width, 3), 255, np.uint8)
     spans = {name: _span(table[name]) for name in (x, y)}
 
     def place(row: dict[str, Any]) -> tuple[int, int]:
@@ -56,15 +57,15 @@ def draw(table: pd.DataFrame, x: str, y: str) -> np.ndarray:
         return round(MARGIN + across * (width - 2 * MARGIN)), round(height - MARGIN - up * (height - 2 * MARGIN))
 
     cv2.rectangle(chart, (MARGIN, MARGIN), (width - MARGIN, height - MARGIN), (210, 210, 210), 1)
-    rows = table.dropna(subset=[x, y]).to_dict("records")
     points = [place(row) for row in rows]
     for start, end in pairwise(points):
         cv2.line(chart, start, end, (170, 170, 200), 1, cv2.LINE_AA)
-    for number, (row, (px, py)) in enumerate(zip(rows, points, strict=True)):
+    for number, (row, (px, py)) in enumerate(zip(rows, points, strict=True), 1):
         cv2.circle(chart, (px, py), 4, (40, 70, 160), -1, cv2.LINE_AA)
-        label = f"{row['trial']} ({row[x]:.3g}, {row[y]:.3g})"
-        # neighbours lie close together: labels take turns above and below
-        _text(chart, label, (min(px + 6, width - 4 - _width(label)), py + (-6 if number % 2 else 16)))
+        _text(chart, str(number), (px + 7, py - 6))
+        # names beside the points ran into each other where points lie close
+        legend = f"{number}  {row['trial']}: {x} {row[x]:.3g}, {y} {row[y]:.3g}"
+        _text(chart, legend, (MARGIN, height - 6 + LINE * number))
     _text(chart, f"{x} ({spans[x][0]:.2f} to {spans[x][1]:.2f}), more is more alike", (MARGIN, height - 20))
     _text(chart, f"{y} ({spans[y][0]:.2f} to {spans[y][1]:.2f}), less is more of the style", (MARGIN, 30))
     return chart
@@ -78,10 +79,6 @@ def _span(values: pd.Series) -> tuple[float, float]:
 
 def _text(chart: np.ndarray, text: str, where: tuple[int, int]) -> None:
     cv2.putText(chart, text, where, cv2.FONT_HERSHEY_SIMPLEX, TEXT, (40, 40, 40), 1, cv2.LINE_AA)
-
-
-def _width(text: str) -> int:
-    return int(cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, TEXT, 1)[0][0])
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -13,6 +13,7 @@ from stages.common.atomic import write_bytes, write_json
 from stages.common.dataset import FaceDataset
 from stages.common.distances import background_psnr, mask_iou, sharpness
 from stages.common.embedder import load_embedder
+from stages.common.errors import SettingsError
 from stages.common.images import to_tensor
 from stages.common.loop import LoopResult, train
 from stages.common.modelfile import file_hash
@@ -45,6 +46,7 @@ def main(ctx: StageContext) -> None:
     photos = held_back(ctx)
     figures = check(net, photos, ctx.settings.common.resolution)
     figures |= {
+        "measured_on": photos.split or "all",
         "kimg": result.nimg / 1000,
         "seconds": round(result.seconds, 1),
         "photos_per_second": round(result.rate, 2),
@@ -74,6 +76,10 @@ def train_translator(
     likeness = load_embedder(ctx.root) if settings.face_identity > 0 else None
     wanted = settings.pairs_perceptual > 0 and max(settings.pairs_start, settings.pairs_end) > 0
     features = load_features(ctx.root / SOURCE, ctx.root, device) if wanted else (None, "none")
+    if settings.batch % device.world or settings.batch < 2 * device.world:
+        raise SettingsError(
+            f"translate.batch: {settings.batch} does not divide among {device.world} processes with 2 for each"
+        )
     trainer = Trainer(settings, common.resolution, device, likeness, *features)
     styled, style_faces = data / "styled" / ctx.style, data / "style_faces" / ctx.style
     cache = ctx.root / "work" / "cache"
@@ -89,7 +95,7 @@ def train_translator(
         state=trainer.state,
         step=lambda nimg: trainer.step(feed.batch(nimg), nimg),
         total=round(settings.kimg * 1000),
-        batch=max(2, settings.batch // device.world) * device.world,
+        batch=settings.batch,
         seed=common.seed,
         checkpoint_nimg=common.checkpoint_nimg,
         stats_nimg=settings.batch * 16,

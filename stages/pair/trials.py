@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 
 from pipeline.settings import TranslateSettings, load_settings
@@ -16,7 +17,7 @@ from stages.common.atomic import write_json
 from stages.common.dataset import FaceDataset, write_index
 from stages.common.distances import background_psnr, head_only, identity_rank, mask_iou, sharpness, style_gap
 from stages.common.embedder import FaceEmbedder, load_embedder
-from stages.common.errors import FactoryError, StageError
+from stages.common.errors import FactoryError, SettingsError, StageError
 from stages.common.features import FeatureNet, feature_net
 from stages.common.hashing import settings_hash, tree_hash
 from stages.common.images import grid, to_uint8, write_png
@@ -67,6 +68,7 @@ class Yardstick:
             "sharpness": round(float(np.nanmean(sharpness(results, self.masks))), 2),
             "measured_with": self.net.kid_name,
             "n": len(results),
+            "split": self.photos.split or "all",
         }
         if self.embedder is not None:
             gallery, probes = self.embedder(self.images), self.embedder(results)
@@ -100,7 +102,13 @@ def run_trials(
     rows, pictures = [], [yardstick.shown()]
     data = tree_hash(ctx.root / path for path in inputs(ctx.settings, ctx.style))
     for name, changes in trials.items():
-        settings = TranslateSettings(**(base | dict(changes)))
+        try:
+            settings = TranslateSettings(**(base | dict(changes)))
+        except ValidationError as error:
+            wrong = error.errors()[0]
+            raise SettingsError(
+                f"{title}: {name}: translate.{wrong['loc'][0]}: {wrong['input']}: {wrong['msg']}"
+            ) from None
         key = settings_hash([settings.model_dump(mode="json"), ctx.settings.common.model_dump(mode="json"), data])
         log(f"{title}: {name}")
         net, result, _ = train_translator(ctx, settings, ctx.work / key[:16])

@@ -11,12 +11,14 @@ import pytest
 import torch
 from torch import nn
 
+from stages.common import shards
 from stages.common.atomic import atomic_path, publish_dir, write_bytes, write_json
 from stages.common.dataset import FaceDataset, sample_indices, write_index
 from stages.common.errors import DiskFullError, InputError, ModelFileError
 from stages.common.images import write_png
 from stages.common.mapshards import map_shards
 from stages.common.modelfile import load_model, load_state, save_model
+from stages.common.progress import Progress
 from stages.common.shards import read_shards, shard_path, write_shard
 
 
@@ -154,6 +156,16 @@ def test_dataset_of_shards(tmp_path: Path) -> None:
         list(read_shards(tmp_path / "d" / "shards"))
 
 
+def test_shards_are_read_for_some_samples_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    picture = np.zeros((8, 8, 3), np.uint8)
+    write_shard(shard_path(tmp_path, 0), ((f"s{i}", {"photo": picture, "styled": picture}) for i in range(6)))
+    decoded: list[str] = []
+    real = shards.decode_image
+    monkeypatch.setattr(shards, "decode_image", lambda data, name: decoded.append(name) or real(data, name))
+    assert [key for key, _ in shards.read_shards(tmp_path, {"s1", "s4", "gone"})] == ["s1", "s4"]
+    assert len(decoded) == 4
+
+
 def test_equal_shards_have_equal_bytes(tmp_path: Path) -> None:
     image = np.zeros((4, 4, 3), np.uint8)
     for name in ("a", "b"):
@@ -233,3 +245,25 @@ def test_workers_die_with_their_parent(tmp_path: Path) -> None:
         time.sleep(0.1)
     alive = [pid for pid in pids if Path(f"/proc/{pid}").exists() and "Z" not in Path(f"/proc/{pid}/stat").read_text()]
     assert not alive
+
+
+def test_workers_have_one_thread_each_also_where_the_command_imports_torch(tmp_path: Path) -> None:
+    script = tmp_path / "main.py"
+    script.write_text(
+        "import sys, torch\n"
+        "from stages.common.mapshards import map_shards\n"
+        "def threads(_):\n    return torch.get_num_threads()\n"
+        "if __name__ == '__main__':\n"
+        "    print(map_shards(threads, [1, 2], workers=2), file=sys.stderr)\n"
+    )
+    env = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[2]), "OMP_NUM_THREADS": "2"}
+    result = subprocess.run([sys.executable, str(script)], env=env, capture_output=True, text=True, timeout=120)
+    assert result.returncode == 0 and result.stderr.strip() == "[1, 1]", result.stderr
+
+
+def test_a_stream_longer_than_announced_is_no_flood_of_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    with Progress("video", 1, "frames") as progress:
+        for i in range(1, 500):
+            progress.update(i)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) <= 3 and not any(" -" in line for line in lines)

@@ -18,7 +18,7 @@ from torch import nn
 
 from stages.common.checkpoint import checkpoint_files, load_newest, read_checkpoint, save_checkpoint
 from stages.common.errors import DivergedError
-from stages.common.loop import train
+from stages.common.loop import _Stats, train
 from stages.common.modelfile import load_model
 from tests.common import toy_trainer
 
@@ -190,6 +190,28 @@ def test_nan_weights_are_never_saved(tmp_path: Path, at: int) -> None:
     assert torch.isfinite(state["net"].weight).all()
     rows = pd.read_csv(tmp_path / "stats.csv")
     assert rows["nimg"].tolist() == [400, 800] and np.isfinite(rows["loss"]).all()
+
+
+def test_stats_are_appended_counted_exactly_and_survive_a_torn_line(tmp_path: Path) -> None:
+    def flushed(stats: _Stats, nimg: int) -> None:
+        stats.add({"loss": nimg * 0.5} | ({"late": 1.0} if nimg > 1_000_300 else {}))
+        stats.flush(nimg)
+
+    whole, torn = (_Stats(tmp_path / name, 8, True) for name in ("whole.csv", "torn.csv"))
+    for stats in (whole, torn):
+        for nimg in (1_000_000, 1_000_256):
+            flushed(stats, nimg)
+    first = torn.path.stat().st_ino
+    flushed(torn, 1_000_264)
+    assert torn.path.stat().st_ino == first, "a row of known columns is appended"
+    torn.path.write_bytes(torn.path.read_bytes()[:-3])
+    again = _Stats(torn.path, 8, True)
+    again.restore({"sums": {}, "counts": {}}, 1_000_256)
+    for stats in (whole, again):
+        for nimg in (1_000_264, 1_000_512):
+            flushed(stats, nimg)
+    assert whole.path.read_text() == again.path.read_text()
+    assert pd.read_csv(again.path)["nimg"].tolist() == [1_000_000, 1_000_256, 1_000_264, 1_000_512]
 
 
 def test_second_divergence_is_a_clear_error(tmp_path: Path) -> None:

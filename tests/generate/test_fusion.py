@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from stages.common.errors import ModelFileError
+from stages.generate.fuse import answering_to
 from stages.generate.fusion import Schedule, blend, fuse, layer_position, map_latents, share_table
 from stages.generate.networks import Architecture, Generator
 from stages.generate.weights import generator_from_official
@@ -106,6 +107,22 @@ def test_fusing_a_model_with_itself_under_a_drifted_mapping_keeps_its_pictures()
     fused = generator_from_official(fuse(source.state_dict(), drifted, Schedule(mid=0.5)))
     z = torch.randn(3, 8, generator=torch.Generator().manual_seed(1))
     torch.testing.assert_close(fused(z, 1.0, "const"), source(z, 1.0, "const"), atol=2e-3, rtol=1e-3)
+
+
+def test_a_model_with_another_mapping_answers_to_the_sources_w() -> None:
+    source, drifted = net(0), net(0)
+    with torch.no_grad():
+        for name, weight in drifted.named_parameters():
+            if name in ("mapping.fc1.weight", "mapping.fc1.bias"):
+                weight.mul_(1.3)
+            elif name.endswith("affine.weight"):
+                weight.div_(1.3)
+    ws = source.mapping(torch.randn(3, 8, generator=torch.Generator().manual_seed(1)))
+    wanted = source.synthesis(ws, noise_mode="const")
+    assert not torch.allclose(drifted.synthesis(ws, noise_mode="const"), wanted, atol=2e-3)
+    torch.testing.assert_close(
+        answering_to(drifted, source).synthesis(ws, noise_mode="const"), wanted, atol=2e-3, rtol=1e-3
+    )
 
 
 def test_shares_must_sum_to_one_and_layers_must_match() -> None:

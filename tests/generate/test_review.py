@@ -54,8 +54,16 @@ def test_review_shows_faces_keeps_decisions_and_starts_a_round(project: Path) ->
     assert kept(path) == [table.loc[1, "id"]]
     assert review.accept(project, "toon", project / "raw") == 1
     write_png(project / "raw/round_glasses.png", np.zeros((8, 8, 3), np.uint8))  # an artist's own
-    assert review.accept(project, "toon", project / "raw") == 1
+    with pytest.raises(InputError, match="nothing is marked keep"):  # the next round's face of that id is another one
+        review.accept(project, "toon", project / "raw")
     name = table.loc[1, "id"]
+    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    assert table.set_index("id").loc[name].tolist() == ["", "accepted in round 1"] and len(table) == 6
+    table.loc[table["id"] == name, "decision"] = "keep"
+    table.loc[len(table)] = ["pair_anna-1", "keep", "stage 2's business"]
+    table.to_csv(path, index=False)
+    assert review.accept(project, "toon", project / "raw") == 1
+    assert kept(path) == ["pair_anna-1"]
     assert sorted(p.name for p in (project / "raw").iterdir()) == [
         f"round1_{name}.png",
         f"round2_{name}.png",

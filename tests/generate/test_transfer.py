@@ -76,6 +76,8 @@ def test_too_few_validation_pictures_are_said(project: Path) -> None:
 def test_errors_say_what_to_do(project: Path) -> None:
     with pytest.raises(SettingsError, match="no 64 px layers"):
         transfer.main(context(project, lr_by_resolution={64: 0.5}))
+    with pytest.raises(SettingsError, match="constraint_resolutions: the source has none"):
+        transfer.main(context(project, activation_weight=1.0, constraint_resolutions=[64]))
     with pytest.raises(SettingsError, match="freeze_d 50 freezes all"):
         transfer.main(context(project, freeze_d=50))
     G, _ = tiny_models(0)

@@ -105,6 +105,9 @@ def test_balancing_keeps_the_function(nets: tuple[Generator, Discriminator]) -> 
     balance_demodulated(G)
     torch.testing.assert_close(G.synthesis(ws, "const"), before, atol=1e-4, rtol=1e-3)
     assert float(G.synthesis.b8.conv0.weight.square().mean()) == pytest.approx(1, abs=1e-4)
+    near = G.synthesis.b8.conv1.weight.mul_(1.3).clone()
+    balance_demodulated(G)
+    assert torch.equal(G.synthesis.b8.conv1.weight, near), "published weights stay bit for bit"
 
 
 # --- official pickles -------------------------------------------------------------------------------------------

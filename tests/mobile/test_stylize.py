@@ -9,10 +9,11 @@ import pytest
 from PIL import Image
 from skimage import data
 
+from stages.common.errors import InputError
 from stages.common.images import read_image, write_png
 from stages.mobile.frame import FrameStylizer, Options
 from stages.mobile.runtime import MobileStylizer
-from stages.mobile.stylize import main
+from stages.mobile.stylize import main, write_picture
 from stages.mobile.video import Follower
 
 MODEL = "mobile.mnn"
@@ -243,3 +244,10 @@ def test_follower_draws_one_person_where_one_is_asked_for() -> None:
     for found in (quad, quad + 500, quad, quad + 500):
         assert len(follower.update([found], one=True)) == 1
     assert len(follower.update([], one=True)) == 1  # nobody found: held
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".webp"])
+def test_a_picture_too_wide_for_its_format_is_named(tmp_path: Path, suffix: str) -> None:
+    with pytest.raises(InputError, match=r"66000x2 pixels are too many for this format; write a \.png"):
+        write_picture(tmp_path / f"wide{suffix}", np.zeros((2, 66000, 3), np.uint8))
+    assert not list(tmp_path.iterdir())

@@ -21,6 +21,7 @@ from stages.mobile.measures import equivariance, measure
 from stages.mobile.models import load_mobile
 from stages.mobile.runtime import MobileStylizer
 from stages.mobile.trainer import Teachers, Trainer, averaged
+from stages.pair.networks import TranslatorConfig, TranslatorGenerator
 
 from .conftest import SIDE, write_pairs
 
@@ -90,12 +91,25 @@ def test_faces_stay_recognisable_as_their_targets(data: TrainingData) -> None:
     assert "likeness" not in trainer(data, Teachers(), face_identity=4.0).step(0)
 
 
-class FakeTranslator(torch.nn.Module):
-    def forward(self, photo: torch.Tensor) -> SimpleNamespace:
-        return SimpleNamespace(content=-photo, mask=torch.ones_like(photo[:, :1]))
+def translator(mask: bool) -> TranslatorGenerator:
+    """An untrained stage-2 generator."""
+    return TranslatorGenerator(TranslatorConfig(4, 1, mask)).eval().requires_grad_(False)
 
 
 SWITCHES = ("pixel", "mask", "perceptual", "adversarial", "edge_promoting", "colour", "distillation", "equivariance")
+
+
+@pytest.mark.parametrize("mask", [True, False])
+def test_distillation_leaves_backgrounds_to_the_photo_without_a_mask_branch_too(data: TrainingData, mask: bool) -> None:
+    run = trainer(data, Teachers(None, "none", translator(mask)), distillation=1.0, augment=False)
+    batch = run._distillation_batch(0)
+    assert batch is not None and 0 < float(batch.mask.mean()) < 1
+    if not mask:  # the heads of stage 1
+        n = len(batch.mask)
+        assert torch.equal(batch.mask, data.styled_batch("mask", 0, n, run.seed + 2, torch.device("cpu")))
+    torch.testing.assert_close(
+        batch.styled[(batch.mask == 0).expand_as(batch.styled)], batch.photo[(batch.mask == 0).expand_as(batch.photo)]
+    )
 
 
 @pytest.mark.parametrize("off", [*SWITCHES, "augment", "none"])
@@ -105,7 +119,7 @@ def test_every_loss_can_be_switched_off(data: TrainingData, off: str) -> None:
 
     everything = {"perceptual": 1.0, "distillation": 1.0, "total_variation": 0.1}
     change = {} if off == "none" else {off: False if off == "augment" else 0.0}
-    run = trainer(data, Teachers(features, "test", FakeTranslator()), **(everything | change))
+    run = trainer(data, Teachers(features, "test", translator(True)), **(everything | change))
     losses = run.step(0)
     named = {*SWITCHES, "total_variation", "judge"} - {"edge_promoting"}
     expected = named - {off} - ({"judge"} if off == "adversarial" else set())

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pandas as pd
 import pytest
 
 from stages.common.dataset import FaceDataset
-from stages.common.errors import InputError, ModelFileError, StageError
+from stages.common.errors import InputError, ModelFileError, SettingsError, StageError
 from stages.common.images import read_image
 from stages.common.modelfile import read_header
 from stages.pair import pair, translate
@@ -125,7 +126,7 @@ def test_a_pairing_resumed_with_other_cores_gives_every_photo_its_own_result(
         with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
             patch.setattr(pair, "judge", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
             pair.main(ctx)
-    assert pair.judge is cut and len(list(ctx.work.glob("made_*.npz"))) == 5
+    assert pair.judge is cut and len(list(ctx.work.glob("made_*.mask.npy"))) == 5
     pair.main(ctx)
     resumed = FaceDataset(published, SIDE, fields=("styled",))
     for i in range(20):
@@ -142,3 +143,20 @@ def test_missing_and_small_inputs_are_named(factory: Path) -> None:
     (factory / "models" / STYLE / "translator.safetensors").write_bytes(b"broken")
     with pytest.raises(ModelFileError, match="translator"):
         pair.main(context(factory, "pair"))
+
+
+@pytest.mark.parametrize(("batch", "world"), [(4, 3), (4, 4), (6, 4)])
+def test_a_batch_that_does_not_divide_among_processes_is_refused(factory: Path, batch: int, world: int) -> None:
+    """Rounded per process, the losses of every fourth step would weigh more and the average be longer."""
+    ctx = context(factory, "translate", translate={"batch": batch})
+    vars(ctx)["device"] = replace(ctx.device, world=world)
+    with pytest.raises(SettingsError, match=f"translate.batch: {batch} does not divide among {world} processes"):
+        translate.train_translator(ctx, ctx.settings.translate, ctx.work)
+
+
+def test_latent_pairs_are_measured_against_the_photos_own_eyes(factory: Path) -> None:
+    index = factory / "data/styled" / STYLE / "index.csv"
+    table = pd.read_csv(index)
+    for name in pair.EYES:
+        table[name], table[f"photo_{name}"] = 1.0, 16.0
+    np.testing.assert_allclose(pair._eyes(table, SIDE), 16.0 / SIDE)

@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from stages.common.errors import SettingsError
 from stages.common.images import read_image
 from stages.pair import sweep_identity, trials, variants
 from tests.conftest import REPO
@@ -41,12 +42,17 @@ def test_sweep_draws_a_curve(factory: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(sweep_identity, "FACTORS", {"style": 0.5, "likeness": 2.0})
     sweep_identity.work(context(factory, "sweep_identity"), 0.008)
     out = factory / "reports" / STYLE / "sweep_identity"
-    assert read_image(out / "curve.png").shape == (360, 520, 3)
+    assert read_image(out / "curve.png").shape == (360 + 2 * 18, 520, 3)
     table = pd.read_csv(out / "table.csv")
     assert len(table) == 2
     base = context(factory, "sweep_identity").settings.translate.model_dump()
     wanted = sweep_identity.settings_for(2.0, base)
     assert dict(table.iloc[1][list(wanted)]) == wanted, "the values to copy"
+
+
+def test_a_weight_beyond_its_limit_is_one_line(factory: Path) -> None:
+    with pytest.raises(SettingsError, match=r"sweep: wild: translate\.cycle: 2000\.0"):
+        trials.run_trials(context(factory, "sweep"), {"wild": {"cycle": 2000.0}}, 0.008, "sweep", "sweep")
 
 
 def test_knobs_move_against_each_other() -> None:
