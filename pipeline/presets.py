@@ -44,6 +44,8 @@ REAL_64 = {
     "translate.face_identity": 2.0,
     # real style pictures as the discriminators' ideal draw hats and hands into photos
     "translate.styled_share": 0.8,
+    # at 64 px the largest network still has a sixteenth of its multiply-accumulates at 256 px
+    "mobile.tier": "l",
     "mobile.kimg": 24.0,
     # the demo's 40 and 2.5 keep fewer people recognisable (noto: 57 % among five of 60 instead of 62 %)
     "mobile.equivariance": 20.0,
@@ -102,6 +104,7 @@ GPU_256 = {
     "translate.ema_kimg": 10.0,
     "translate.warm_kimg": 60.0,
     "translate.grid_kimg": 20.0,
+    "mobile.tier": "m",
     "mobile.kimg": 1_000.0,
     "mobile.batch": 32,
     "mobile.ema_kimg": 10.0,

@@ -7,6 +7,7 @@ import argparse
 import json
 import re
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -120,7 +121,8 @@ def main(argv: list[str] | None = None) -> int:
         if not args.photos.is_dir():
             raise InputError(f"{args.photos}: no such folder")
         generator, _, _ = load_stylegan(args.model)
-        photos, files = load_training_photos(args.photos, generator.arch.resolution, args.exclude)
+        with tempfile.TemporaryDirectory() as work:  # the mapping outlives the file's name
+            photos, files = load_training_photos(args.photos, generator.arch.resolution, args.exclude, Path(work))
         spaces = check(generator, photos, files, args.samples, args.psi, 0)
     except FactoryError as error:
         print(error, file=sys.stderr)

@@ -140,7 +140,7 @@ def _trained(ctx: StageContext, folder: Path) -> tuple[Imported, Tensor]:
     """Train on the photos of a folder, from `start` or from scratch."""
     settings, seed = ctx.settings.source, ctx.settings.common.seed
     exclude = ctx.root / settings.exclude if settings.exclude else None
-    photos, used = load_training_photos(folder, ctx.settings.common.resolution, exclude)
+    photos, used = load_training_photos(folder, ctx.settings.common.resolution, exclude, ctx.work, ctx.device.rank)
     generator, discriminator, parent = _start(ctx, settings)
     try:
         trainer = GanTrainer(generator, discriminator, real_batches(photos, seed), gan_options(settings), ctx.device)

@@ -10,7 +10,7 @@ import torch
 from pipeline.settings.common import CommonSettings
 from pipeline.settings.generate import SourceSettings
 from stages.common.errors import InputError, ModelFileError
-from stages.common.images import to_uint8, write_png
+from stages.common.images import read_image, to_uint8, write_png
 from stages.common.runner import StageContext
 from stages.generate import source, training_photos
 from stages.generate.encoder import load_encoder
@@ -113,7 +113,17 @@ def test_photos_are_aligned_excluded_and_counted(tmp_path: Path, monkeypatch: py
 
     monkeypatch.setattr(training_photos, "FaceDetector", Detector)
     (tmp_path / "held.csv").write_text("file\n00.png\n01.png\n")
-    images, used = load_training_photos(folder, 32, tmp_path / "held.csv")
+    monkeypatch.setattr(training_photos, "SHARD", 9)
+    monkeypatch.setattr(training_photos, "map_shards", lambda fn, jobs, *_: [fn(job) for job in jobs])  # no processes
+    work = tmp_path / "work"
+    work.mkdir()
+    images, used = load_training_photos(folder, 32, tmp_path / "held.csv", work)
+    assert [path.name for path in work.glob("*.npy")] == ["photos.npy"]
+    monkeypatch.setattr(training_photos, "align_shard", None)  # a second start, or torchrun's other processes
+    again, same = load_training_photos(folder, 32, tmp_path / "held.csv", work, rank=1)
+    assert same == used and torch.equal(again, images)
+    position = used.index("02.png")
+    assert np.array_equal(images[position].permute(1, 2, 0).numpy(), read_image(folder / "02.png"))
     assert images.shape[1:] == (3, 32, 32) and len(images) == len(used)
     assert "00.png" not in used and "02.png" in used and 18 <= len(used) <= 20
 
@@ -121,13 +131,13 @@ def test_photos_are_aligned_excluded_and_counted(tmp_path: Path, monkeypatch: py
 def test_too_few_photos_and_useless_lists(tmp_path: Path) -> None:
     write_photos(tmp_path / "photos", 5)
     with pytest.raises(InputError, match="5 usable photos of 5; training needs at least 16"):
-        load_training_photos(tmp_path / "photos", 32, None)
+        load_training_photos(tmp_path / "photos", 32, None, tmp_path)
     (tmp_path / "held.csv").write_text("file\nother.png\n")
     with pytest.raises(InputError, match="names no photo"):
-        load_training_photos(tmp_path / "photos", 32, tmp_path / "held.csv")
+        load_training_photos(tmp_path / "photos", 32, tmp_path / "held.csv", tmp_path)
     (tmp_path / "bad.csv").write_text("name\nx\n")
     with pytest.raises(InputError, match="column file is missing"):
-        load_training_photos(tmp_path / "photos", 32, tmp_path / "bad.csv")
+        load_training_photos(tmp_path / "photos", 32, tmp_path / "bad.csv", tmp_path)
 
 
 @pytest.mark.parametrize(("folder", "side"), [("models/shipped", 64), ("models/shipped/128", 128)])
