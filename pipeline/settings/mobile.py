@@ -15,7 +15,7 @@ class MobileSettings(Section):
         description="Compute of the network at 256 px: at most 60, 120, 250 or 500 million multiply-accumulates; a "
         "sixteenth of that at 64 px, where l draws cleaner eyes and mouths than m.",
     )
-    kimg: float = Field(16.0, gt=0, description="Training length, thousand images; longer is sharper up to hundreds.")
+    kimg: float = Field(13.0, gt=0, description="Training length, thousand images; longer is sharper up to hundreds.")
     batch: int = Field(16, ge=2, description="Pairs per step over all processes.")
     lr: float = Field(0.016, gt=0, le=0.1, description="Adam's rate for the network; falls to 0 as a cosine.")
     discriminator_lr: float = Field(5e-4, gt=0, le=0.1, description="Adam's rate for the patch discriminators.")
