@@ -68,6 +68,7 @@ def train_translator(
 
     Raises:
         InputError: a dataset is missing or too small.
+        SettingsError: the batch does not divide among torchrun's processes.
         DivergedError: twice NaN or out of range.
     """
     common, data = ctx.settings.common, ctx.root / "data"

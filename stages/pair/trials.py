@@ -94,6 +94,9 @@ def run_trials(
 
     Args:
         kimg: images per trial, thousands; None takes translate.kimg.
+
+    Raises:
+        SettingsError: a changed setting is beyond its limits.
     """
     base = ctx.settings.translate.model_dump()
     if kimg is not None:  # the schedule shrinks with the run
