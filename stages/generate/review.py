@@ -98,7 +98,9 @@ def accept(root: Path, style: str, pictures_folder: Path) -> int:
     for name, image in images.items():
         write_png(pictures_folder / f"round{number}_{name}.png", image)
     table = read_table(curation_file(root, style), str, ("id", "decision"), keep_default_na=False)
-    table.loc[table["id"].isin(ids), ["decision", "reason"]] = ["", f"accepted in round {number}"]
+    accepted = table["id"].isin(ids)
+    table.loc[accepted, "decision"] = ""
+    table.loc[accepted, "reason"] = f"accepted in round {number}"
     write_text(curation_file(root, style), table.to_csv(index=False))
     return len(images)
 

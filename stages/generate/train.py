@@ -125,8 +125,8 @@ class GanTrainer:
         self.batch = options.batch // device.world
         if self.batch * device.world != options.batch:
             raise ValueError(f"batch {options.batch} does not divide among {device.world} processes")
-        if self.batch % 4:  # groups of the minibatch standard deviation
-            raise ValueError(f"batch {options.batch}: {self.batch} for each process, which is no multiple of 4")
+        if all(self.batch % group for group in (2, 3, 4)):  # the minibatch standard deviation would be constant
+            raise ValueError(f"batch {options.batch}: {self.batch} for each process, no multiple of 2 or 3")
         self.gamma = options.gamma_for(generator.arch.resolution)
         self.g_groups = _generator_groups(self.G, options)
         self.d_params = _discriminator_parameters(self.D, options.freeze_d)

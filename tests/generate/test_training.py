@@ -211,7 +211,7 @@ def test_constraints_hold_the_generator_back() -> None:
     [
         ({"freeze_d": 50}, "freezes all"),
         ({"lr_mapping": 0.0, "lr_by_resolution": {4: 0, 8: 0, 16: 0}}, "every part of the generator is frozen"),
-        ({"batch": 6}, "6 for each process, which is no multiple of 4"),
+        ({"batch": 5}, "5 for each process, no multiple of 2 or 3"),
     ],
 )
 def test_senseless_options_are_refused(options: dict[str, object], message: str) -> None:
