@@ -65,7 +65,8 @@ def run(source: Path, target: Path, model: Path, options: Options, threads: int 
         what = f"{counts['frames']} frames, {counts['faces']} faces; sound is not copied"
     else:
         _check_suffix(target, WRITTEN)
-        what = f"{stylize_picture(source, target, stylizer)} faces"
+        faces = stylize_picture(source, target, stylizer)
+        what = f"{faces} face{'s' * (faces != 1)}"
     log(f"{target}: {what}, {time.monotonic() - began:.2f} s")
 
 
