@@ -24,8 +24,8 @@ Kind = Literal["photos", "style"]
 # published numbers: Toonify 300, DualStyleGAN 100-317, DCT-Net 100-300, photo2cartoon 204
 GOOD_STYLE, GOOD_PHOTOS = 100, 500
 HELP = {
-    "no_face": "faces were not found: use portraits, add a landmarks.csv (file, eye_l_x, eye_l_y, eye_r_x, eye_r_y), or "
-    "YuNet if 'stylefactory doctor' does not list it as found",
+    "no_face": "faces were not found: use portraits, add a landmarks.csv (file, eye_l_x, eye_l_y, eye_r_x, eye_r_y), "
+    "or YuNet if 'stylefactory doctor' does not list it as found",
     "no_landmarks": "pictures have no row in landmarks.csv: complete it, or set align to detect",
     "face_too_small": "faces are too small: use larger originals or crop less background",
     "blurred": "pictures are blurred: leave them out, or lower min_sharpness if the style is soft",
