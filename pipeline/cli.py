@@ -43,7 +43,11 @@ def run(
         print(f"{style or 'shared stages'}: {error}", file=sys.stderr)
     for style in chosen:
         report = project.root / "reports" / style / "report.html"
-        if style not in failures and report.is_file():
+        if style in failures:
+            continue
+        if upto != "evaluate":  # the report there is of an earlier build
+            print(f"{style}: up to date up to {upto}")
+        elif report.is_file():
             print(f"{style}: verdict {verdict_line(project, style)}, report {report.relative_to(project.root)}")
     if failures:
         raise typer.Exit(max(getattr(error, "exit_code", 1) for error in failures.values()))

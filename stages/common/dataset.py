@@ -13,7 +13,7 @@ from stages.common.errors import InputError
 from stages.common.hashing import tree_hash
 from stages.common.images import read_image
 from stages.common.seeding import rng
-from stages.common.shards import read_shards, shard_files
+from stages.common.shards import is_mask, read_shards, shard_files
 from stages.common.tables import read_table
 
 CACHE = Path("work/cache")
@@ -48,7 +48,8 @@ class FaceDataset:
             folder: an ingested or generated dataset.
             resolution: samples of another size are resized (area down, cubic up).
             split: keep only rows of this split ("train", "val", "test").
-            fields: what to load: "image", "mask" of an ingested folder; "photo", "styled", "mask" of shards.
+            fields: what to load: "image", "mask" of an ingested folder; "photo", "styled", "mask" of shards
+                (data/styled also has the mask's two parts, "photo_mask" and "styled_mask").
             cache: where the memory maps live.
             key: of the same dataset opened before, which saves hashing the folder once more.
 
@@ -77,13 +78,13 @@ class FaceDataset:
         return len(self._rows)
 
     def get(self, i: int, field: str) -> np.ndarray:
-        """Sample ``i``: uint8 [H, W, 3], or [H, W] for "mask"."""
+        """Sample ``i``: uint8 [H, W, 3], or [H, W] for masks."""
         return np.array(self._maps[field][self._rows[i]])
 
     def take(self, indices: Sequence[int] | np.ndarray, field: str) -> torch.Tensor:
-        """Samples by position as uint8 [N, 3, H, W] in channels-last memory, or [N, 1, H, W] for "mask"."""
+        """Samples by position as uint8 [N, 3, H, W] in channels-last memory, or [N, 1, H, W] for masks."""
         picked = torch.from_numpy(self._maps[field][self._rows[np.asarray(indices)]])
-        return picked[:, None] if field == "mask" else picked.permute(0, 3, 1, 2)
+        return picked[:, None] if is_mask(field) else picked.permute(0, 3, 1, 2)
 
     def batch(self, nimg: int, n: int, seed: int, weights: np.ndarray | None = None) -> dict[str, torch.Tensor]:
         """The ``n`` samples that follow image number ``nimg``, the same whenever asked.
@@ -112,7 +113,7 @@ class FaceDataset:
 
     def _fill_cache(self, ids: list[str], paths: dict[str, Path]) -> None:
         side = self.resolution
-        shapes = {f: (len(ids), side, side) if f == "mask" else (len(ids), side, side, 3) for f in self.fields}
+        shapes = {f: (len(ids), side, side) if is_mask(f) else (len(ids), side, side, 3) for f in self.fields}
         place = {name: i for i, name in enumerate(ids)}
         from contextlib import ExitStack
 

@@ -14,6 +14,11 @@ from stages.common.images import decode_image, encode_png
 SHARD_SIZE = 1000
 
 
+def is_mask(field: str) -> bool:
+    """Whether a field holds masks, uint8 [H, W], instead of pictures, uint8 [H, W, 3]."""
+    return field.endswith("mask")
+
+
 def shard_path(folder: Path, number: int) -> Path:
     """``folder/000007.tar`` for shard 7."""
     return Path(folder) / f"{number:06d}.tar"
@@ -70,7 +75,7 @@ def read_shards(folder: Path, wanted: Collection[str] | None = None) -> Iterator
                     key = name
                     file = tar.extractfile(member)
                     image = decode_image(file.read() if file else b"", f"{path}:{member.name}")
-                    fields[field] = image[..., 0] if field == "mask" else image
+                    fields[field] = image[..., 0] if is_mask(field) else image
         except (tarfile.TarError, ValueError, EOFError) as error:
             raise InputError(f"{path}: damaged shard ({error}); delete it and run the stage again") from error
         if fields:

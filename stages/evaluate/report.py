@@ -296,8 +296,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except FactoryError as error:
         print(f"report: {error}", file=sys.stderr)
         return error.exit_code
-    if args.open:
-        webbrowser.open(path.resolve().as_uri())
+    if args.open and not webbrowser.open(path.resolve().as_uri()):
+        log("report: no browser found here; open the file above in one")
     return 0
 
 

@@ -253,9 +253,8 @@ def _judge(
         pictures = {} if reason else {"photo": photos[k], "styled": styled[k]}
         if not reason:
             try:
-                pictures["mask"] = np.maximum(
-                    face_mask(photos[k], on_photo[k] * side), face_mask(styled[k], landmarks[k] * side)
-                )
+                heads = face_mask(photos[k], on_photo[k] * side), face_mask(styled[k], landmarks[k] * side)
+                pictures |= {"mask": np.maximum(*heads), "photo_mask": heads[0], "styled_mask": heads[1]}
             except cv2.error:  # GrabCut refuses pictures without both head and background
                 reason = "no_head"
         yield full, reason, pictures

@@ -129,7 +129,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         else:
             shown = contact_sheets(root, args.style, args.count)
             log(f"review: {shown} faces on reports/{args.style}/review/sheet_*.png")
-            log(f"review: decide in data/curation/{args.style}.csv")
+            log(f"review: decide in data/curation/{args.style}.csv, then 'stylefactory run {args.style}'")
     except FactoryError as error:
         print(f"review: {error}", file=sys.stderr)
         return error.exit_code

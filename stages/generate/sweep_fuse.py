@@ -222,7 +222,8 @@ def sweep(
             | {k: round(v, 4) for k, v in figures.items()}
         )
         tiles += list(to_uint8(images[:SHOWN]))
-        captions += [f"{name} {fuse.schedule}", f"mid {fuse.mid:g}", f"width {fuse.width:g}"]
+        how = f"width {fuse.width:g}" if fuse.schedule == "smooth" else fuse.schedule
+        captions += [name, f"mid {fuse.mid:g}", how]
         captions += [f"gap {figures['style_gap']:.2f}", f"div {figures['diversity']:.2f}"]
         captions += [f"pose {figures['pose_spread']:.2f}", f"mouth {figures['mouth_spread']:.2f}"]
         captions += [f"yield {figures['yield']:.2f}", *[""] * (SHOWN - 8)]

@@ -8,6 +8,7 @@ import torch
 from stages.common.dataset import FaceDataset, sample_indices
 from stages.common.dilation import dilate
 from stages.common.errors import InputError
+from stages.common.shards import is_mask
 from stages.mobile.augment import Pairs
 
 CHANGED_FROM, CHANGED_TO = 0.1, 0.3  # difference (scale of 2) at which a pixel begins to count as drawn, and fully does
@@ -28,10 +29,13 @@ class TrainingData:
     def styled_batch(self, field: str, nimg: int, n: int, seed: int, device: torch.device) -> torch.Tensor:
         """``n`` pictures of the styled set.
 
-        Field "styled" or "photo": float [n, 3, H, W] in [-1, 1]; "mask": [n, 1, H, W] in [0, 1].
+        Field "styled" or "photo": float [n, 3, H, W] in [-1, 1]; masks: [n, 1, H, W] in [0, 1].
         """
         chosen = sample_indices(len(self.styled), nimg, n, seed + 1)
         return as_float(self.styled.take(chosen, field).to(device), field)
+
+
+STYLED_FIELDS = ("photo", "styled", "photo_mask", "styled_mask")
 
 
 def load_training_data(pairs: Path, styled: Path, resolution: int, cache: Path) -> TrainingData:
@@ -46,7 +50,7 @@ def load_training_data(pairs: Path, styled: Path, resolution: int, cache: Path) 
         validation = FaceDataset(pairs, resolution, "val", fields, cache)
     except InputError:  # few photos: no person was left for validation
         validation = None
-    return TrainingData(train, validation, FaceDataset(styled, resolution, None, fields, cache))
+    return TrainingData(train, validation, FaceDataset(styled, resolution, None, STYLED_FIELDS, cache))
 
 
 def to_pairs(dataset: FaceDataset, indices: object, device: torch.device) -> Pairs:
@@ -61,7 +65,7 @@ def to_pairs(dataset: FaceDataset, indices: object, device: torch.device) -> Pai
 def as_float(images: torch.Tensor, field: str) -> torch.Tensor:
     """uint8 to float32: pictures to [-1, 1], masks to [0, 1]."""
     images = images.float()
-    return images / 255 if field == "mask" else images / 127.5 - 1
+    return images / 255 if is_mask(field) else images / 127.5 - 1
 
 
 def drawn_region(photo: torch.Tensor, styled: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:

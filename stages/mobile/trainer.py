@@ -190,7 +190,8 @@ class Trainer:
         """One update of the discriminators on half the batch: the other half would buy little and cost a fifth."""
         s, n = self.settings, max(1, self.batch // 2)
         real, real_mask = (
-            self.data.styled_batch(field, start, n, self.seed, self.device.device) for field in ("styled", "mask")
+            self.data.styled_batch(field, start, n, self.seed, self.device.device)
+            for field in ("styled", "styled_mask")
         )
         if s.augment:
             real, real_mask = moved_together((real, real_mask), s)
@@ -219,7 +220,8 @@ class Trainer:
             return None
         n = max(1, int(self.batch * s.distillation_share))
         photo, head = (
-            self.data.styled_batch(field, start, n, self.seed + 2, self.device.device) for field in ("photo", "mask")
+            self.data.styled_batch(field, start, n, self.seed + 2, self.device.device)
+            for field in ("photo", "photo_mask")
         )
         if s.augment:
             photo, head = moved_together((photo, head), s)

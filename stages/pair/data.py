@@ -38,7 +38,7 @@ class Feed:
         Raises:
             InputError: a dataset is missing or too small; names it.
         """
-        pair_fields = ("photo", "styled", "mask")
+        pair_fields = ("photo", "styled", "photo_mask", "styled_mask")
         self.settings, self.device, self.seed = settings, device, seed
         self.photos = FaceDataset(photos, resolution, split="train", cache=cache)
         self.style = FaceDataset(style_faces, resolution, split="train", cache=cache)
@@ -72,9 +72,9 @@ class Feed:
         pair_photo = pair_styled = pair_mask = pair_drawn = torch.empty(0)
         if self.pairs is not None:
             pairs = self.pairs.batch(start, n_pairs + n_style - n_drawn, seed + 2)
-            images, masks = _image(pairs["styled"]), _mask(pairs["mask"])
+            images, masks = _image(pairs["styled"]), _mask(pairs["styled_mask"])
             style.append(pairs["styled"][n_pairs:])
-            style_mask.append(pairs["mask"][n_pairs:])
+            style_mask.append(pairs["styled_mask"][n_pairs:])
             pair_photo, pair_mask = self._inputs(pairs, n_pairs)
             pair_drawn = torch.minimum(masks[:n_pairs], pair_mask)
             if s.pairs_tolerance > 0:
@@ -109,7 +109,7 @@ class Feed:
         The translator will see photos. Trained on the source's pictures alone it reached a style gap of 0.39 to 0.44 on
         those (its targets: 0.32 to 0.36) and 0.59 on photos (noto, kid_enc).
         """
-        photos, masks = pairs["photo"][:count].clone(), pairs["mask"][:count].clone()
+        photos, masks = pairs["photo"][:count].clone(), pairs["photo_mask"][:count].clone()
         origin = self._origins[pairs["index"][:count].numpy()]
         real = np.flatnonzero(origin >= 0)
         if len(real):

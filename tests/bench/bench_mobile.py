@@ -65,6 +65,7 @@ def training_rate(steps: int, **changes: object) -> float:
         root = Path(name)
         for part in ("pairs", "styled"):
             fields = {"photo": (64, 64, 3), "styled": (64, 64, 3), "mask": (64, 64)}
+            fields |= {"photo_mask": (64, 64), "styled_mask": (64, 64)}
             samples = [
                 (f"{i:06d}", {f: rng.integers(0, 255, s, np.uint8) for f, s in fields.items()}) for i in range(64)
             ]

@@ -48,7 +48,8 @@ def write_pairs(folder: Path, count: int, side: int = SIDE) -> None:
         mask = np.hypot(y - centre[0], x - centre[1]) < 0.3
         photo = np.where(mask[..., None], colour, (x * 120)[..., None] + rng.integers(0, 80)).astype(np.uint8)
         styled = np.where(mask[..., None], [250, 40, 120], photo).astype(np.uint8)
-        samples.append((f"{i:06d}", {"photo": photo, "styled": styled, "mask": (mask * 255).astype(np.uint8)}))
+        masks = dict.fromkeys(("mask", "photo_mask", "styled_mask"), (mask * 255).astype(np.uint8))
+        samples.append((f"{i:06d}", {"photo": photo, "styled": styled, **masks}))
         rows.append({"id": f"{i:06d}", "photo_id": i, "person": i, "split": "val" if i % 5 == 0 else "train"})
     folder.mkdir(parents=True)
     write_shard(folder / "shards" / "000000.tar", iter(samples))

@@ -106,7 +106,7 @@ def test_distillation_leaves_backgrounds_to_the_photo_without_a_mask_branch_too(
     assert batch is not None and 0 < float(batch.mask.mean()) < 1
     if not mask:  # the heads of stage 1
         n = len(batch.mask)
-        assert torch.equal(batch.mask, data.styled_batch("mask", 0, n, run.seed + 2, torch.device("cpu")))
+        assert torch.equal(batch.mask, data.styled_batch("photo_mask", 0, n, run.seed + 2, torch.device("cpu")))
     torch.testing.assert_close(
         batch.styled[(batch.mask == 0).expand_as(batch.styled)], batch.photo[(batch.mask == 0).expand_as(batch.photo)]
     )

@@ -14,6 +14,7 @@ from stages.common.shards import write_shard
 
 SIDE = 32
 STYLE = "toy"
+CHIN = 26  # row where drawn heads end; photos' go on to 29
 TINY = {
     "kimg": 0.024, "warm_kimg": 0.008, "batch": 4, "width": 4, "backward_width": 4, "discriminator_width": 4,
     "blocks": 1, "identity_every": 2, "grid_kimg": 0.012, "pairs_perceptual": 0.0,
@@ -49,11 +50,13 @@ def write_folder(folder: Path, count: int, styled: bool, first: int = 0) -> None
 
 
 def write_pairs(folder: Path, count: int) -> None:
-    """A generated dataset of ``count`` latent pairs."""
+    """A generated dataset of ``count`` latent pairs; the drawn heads end higher than the photos', as short chins do."""
     samples = []
     for i in range(count):
-        (photo, mask), (styled, _) = face(500 + i), face(500 + i, True)
-        samples.append((f"s{i:06d}", {"photo": photo, "styled": styled, "mask": mask}))
+        (photo, mask), (styled, drawn) = face(500 + i), face(500 + i, True)
+        drawn[CHIN:] = 0
+        masks = {"mask": np.maximum(mask, drawn), "photo_mask": mask, "styled_mask": drawn}
+        samples.append((f"s{i:06d}", {"photo": photo, "styled": styled, **masks}))
     (folder / "shards").mkdir(parents=True)
     write_shard(folder / "shards" / "000000.tar", iter(samples))
     pd.DataFrame([{"id": key, "kind": "sampled", "split": "train"} for key, _ in samples]).to_csv(

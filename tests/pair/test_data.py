@@ -32,7 +32,7 @@ def test_inverted_pairs_show_the_photo_and_its_mask(tmp_path: Path) -> None:
     pairs = feed.pairs
     assert pairs is not None
     rows = np.arange(4)
-    taken = {field: pairs.take(rows, field) for field in ("photo", "mask")} | {"index": torch.arange(4)}
+    taken = {field: pairs.take(rows, field) for field in ("photo", "photo_mask")} | {"index": torch.arange(4)}
     images, masks = feed._inputs(taken, 4)
     photo = torch.from_numpy(read_image(root / "data/photos/images/0001.png")).permute(2, 0, 1) / 127.5 - 1
     assert torch.allclose(images[1], photo, atol=1e-6)
@@ -46,6 +46,14 @@ def test_pairs_are_compared_where_both_are_head(tmp_path: Path) -> None:
     batch = _feed(factory.build(tmp_path)).batch(0)
     assert len(batch.pair_photo) == len(batch.pair_drawn) == factory.TINY["batch"]  # the warm start sees pairs alone
     assert (batch.pair_drawn <= batch.pair_mask).all() and batch.pair_drawn.max() == 1
+    # what lies under a drawn chin is the drawing's collar or background, and no answer for the photo's chin
+    assert batch.pair_mask[:, :, factory.CHIN :].max() == 1 and batch.pair_drawn[:, :, factory.CHIN :].max() == 0
+
+
+def test_the_style_is_seen_through_its_own_heads(tmp_path: Path) -> None:
+    feed = _feed(factory.build(tmp_path), styled_share=1.0, warm_kimg=0.0)
+    batch = feed.batch(0)
+    assert batch.style_mask[:, :, factory.CHIN - 1].max() == 1 and batch.style_mask[:, :, factory.CHIN :].max() == 0
 
 
 @pytest.mark.parametrize("share", [0.0, 0.25, 0.9, 1.0])
