@@ -18,6 +18,8 @@ from stages.evaluate import charts, compare, history, model_card, overview, repo
 from stages.evaluate.page import Album
 from tests.evaluate import checkout
 
+PARAMS = Path(__file__).parents[2] / "params.yaml"
+
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -205,6 +207,19 @@ def test_compare_needs_evaluations(built: Path, capsys: pytest.CaptureFixture[st
         compare.compare("avatar", "nobody", built)
     assert compare.main(["nobody", "else"]) == 3
     assert "compare:" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("browser", [True, False])
+def test_a_report_that_no_browser_can_open_is_still_named(
+    built: Path, browser: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr(report.webbrowser, "open", lambda uri: opened.append(uri) or browser)
+    monkeypatch.chdir(built)
+    assert report.main(["--style", "avatar", "--open", "--params", str(PARAMS)]) == 0
+    said = capsys.readouterr()
+    assert opened == [(built / "reports/avatar/report.html").as_uri()]
+    assert ("no browser found" in said.out + said.err) != browser
 
 
 @pytest.mark.slow

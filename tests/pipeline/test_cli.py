@@ -108,6 +108,7 @@ def test_run_goes_through_prefect_without_a_server_and_a_bad_style_fails_alone(b
     result = cli("run", "two", "one", "--upto", "fuse")
     assert result.returncode == 3
     assert "fuse@one: done" in result.stdout and "transfer@one" not in result.stdout
+    assert "one: up to date up to fuse" in result.stdout and "verdict" not in result.stdout
     assert result.stderr.splitlines()[-1].startswith("two: style_faces@two: ")
     assert "0 of 1 pictures usable" in result.stderr and "Traceback" not in result.stdout + result.stderr
     assert (built.root / ".prefect").is_dir()
