@@ -110,7 +110,7 @@ class TranslateSettings(Section):
         0.5, ge=0, le=1, description="Probability of each differentiable augmentation before the discriminators."
     )
     light: float = Field(
-        0.3,
+        0.5,
         ge=0,
         le=1,
         description="Strength of brightness, contrast and colour changes of photos; the drawing must not follow.",
