@@ -17,6 +17,7 @@ from stages.common.shards import is_mask, read_shards, shard_files
 from stages.common.tables import read_table
 
 CACHE = Path("work/cache")
+STYLED_FIELDS = ("photo", "styled", "photo_mask", "styled_mask")  # of data/styled: each picture with its own head
 
 
 class FaceDataset:
@@ -49,7 +50,7 @@ class FaceDataset:
             resolution: samples of another size are resized (area down, cubic up).
             split: keep only rows of this split ("train", "val", "test").
             fields: what to load: "image", "mask" of an ingested folder; "photo", "styled", "mask" of shards
-                (data/styled also has the mask's two parts, "photo_mask" and "styled_mask").
+                (data/styled also has the mask's two parts, see STYLED_FIELDS).
             cache: where the memory maps live.
             key: of the same dataset opened before, which saves hashing the folder once more.
 

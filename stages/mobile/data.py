@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from stages.common.dataset import FaceDataset, sample_indices
+from stages.common.dataset import STYLED_FIELDS, FaceDataset, sample_indices
 from stages.common.dilation import dilate
 from stages.common.errors import InputError
 from stages.common.shards import is_mask
@@ -33,9 +33,6 @@ class TrainingData:
         """
         chosen = sample_indices(len(self.styled), nimg, n, seed + 1)
         return as_float(self.styled.take(chosen, field).to(device), field)
-
-
-STYLED_FIELDS = ("photo", "styled", "photo_mask", "styled_mask")
 
 
 def load_training_data(pairs: Path, styled: Path, resolution: int, cache: Path) -> TrainingData:

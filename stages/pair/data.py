@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pipeline.settings import TranslateSettings
-from stages.common.dataset import FaceDataset
+from stages.common.dataset import STYLED_FIELDS, FaceDataset
 from stages.common.device import Device
 from stages.common.errors import InputError
 from stages.common.light import relight
@@ -38,13 +38,12 @@ class Feed:
         Raises:
             InputError: a dataset is missing or too small; names it.
         """
-        pair_fields = ("photo", "styled", "photo_mask", "styled_mask")
         self.settings, self.device, self.seed = settings, device, seed
         self.photos = FaceDataset(photos, resolution, split="train", cache=cache)
         self.style = FaceDataset(style_faces, resolution, split="train", cache=cache)
         needs_pairs = max(settings.warm_kimg, settings.pairs_start, settings.pairs_end, settings.styled_share) > 0
         self.pairs = (
-            FaceDataset(styled, resolution, split="train", fields=pair_fields, cache=cache) if needs_pairs else None
+            FaceDataset(styled, resolution, split="train", fields=STYLED_FIELDS, cache=cache) if needs_pairs else None
         )
         for name, dataset in (("photos", self.photos), ("style faces", self.style)):
             if len(dataset) < MIN_PICTURES:

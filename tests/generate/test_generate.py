@@ -9,7 +9,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from stages.common.dataset import FaceDataset
+from stages.common.dataset import STYLED_FIELDS, FaceDataset
 from stages.common.errors import InputError, SettingsError, StageError
 from stages.generate import fuse, generate, production, sweep_fuse
 from stages.generate.latents import LatentSpace
@@ -41,6 +41,10 @@ def test_shards_index_and_latents_agree(project: Path) -> None:
     assert set(index.loc[index["kind"] == "inverted", "split"]) <= {"train", "val"}
     data = FaceDataset(project / "data/styled/toon", 32, fields=("photo", "styled", "mask"), cache=project / "cache")
     assert len(data) == 14
+    heads = FaceDataset(project / "data/styled/toon", 32, fields=STYLED_FIELDS, cache=project / "cache")
+    for i in range(len(data)):
+        both = np.maximum(heads.get(i, "photo_mask"), heads.get(i, "styled_mask"))
+        assert np.array_equal(data.get(i, "mask"), both) and heads.get(i, "styled_mask").max() == 255
     source = load_stylegan(project / "models/source/source.safetensors")[0]
     fused = load_stylegan(project / "models/toon/fused.safetensors")[0]
     with np.load(project / "data/styled/toon/latents.npz") as file:
